@@ -1,0 +1,57 @@
+"""The words that every stage shares: changes, batches, messages. Data only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Action(StrEnum):
+    """What happened to a row (or, for ``truncate``, to all rows of a table)."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+class Change(NamedTuple):
+    """One captured row event, as it stands in the change log.
+
+    ``key``, ``old_key`` and ``data`` are JSON, the bytes that PostgreSQL made; nothing here parses them.
+    """
+
+    id: int
+    table: str
+    """SQL name with schema, quoted where SQL needs it: ``public.orders``, ``public."Order Items"``."""
+    action: Action
+    key: bytes | None
+    """A JSON scalar for a key of one column, an object for several, None for a table without a key."""
+    old_key: bytes | None
+    """The key before an update that changed it, else None."""
+    at: bytes
+    """When the row was written, UTC, ``2026-11-21T10:00:00.123456Z``."""
+    data: bytes | None
+    """The row (of a delete: the row that was), None where there is none or it was too large."""
+    truncated: bool
+    """True where ``data`` was left out because the row is larger than the capture's limit."""
+
+
+class Batch(NamedTuple):
+    """Changes of one table and one action that travel in one request, in log order."""
+
+    table: str
+    action: Action
+    changes: tuple[Change, ...]
+
+
+class Message(NamedTuple):
+    """A batch made ready to send: the same batch always has the same ``id`` and ``body``."""
+
+    id: str
+    body: bytes
+    table: str
+    action: Action
+    event_count: int
+    first_event: str
+    last_event: str

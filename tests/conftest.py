@@ -1,0 +1,86 @@
+"""Real PostgreSQL servers, a database per test.
+
+Tests in ``tests/db`` run on every server version that this machine has (15 from Debian, 16 to 18 from wheels), all
+others on the newest. What is missing is said in the last lines of the run; with ``CDC_HOOKS_NOTHING_MISSING=1`` (as CI
+sets it) it is an error.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cdc_hooks.demo.postgres import PostgresServer, system_bin_dir, wheel_bin_dir
+
+SUPPORTED = (15, 16, 17, 18)
+FOUND = {v: found for v in SUPPORTED if (found := wheel_bin_dir(v) or system_bin_dir(v))}
+HOW_TO_GET = {
+    "PostgreSQL 15": "apt-get install postgresql-15",
+    "nginx": "apt-get install nginx-light",
+    "prometheus": "apt-get install prometheus",
+    "systemd-analyze": "apt-get install systemd",
+    "npm": "apt-get install npm",
+}
+_missing: set[str] = {f"PostgreSQL {v}" for v in SUPPORTED if v not in FOUND}
+_servers: dict[int, PostgresServer] = {}
+_numbers = itertools.count(1)
+
+
+def need(what: str, present: object) -> None:
+    """Leave the calling test out, and say so at the end, where ``what`` (a key of HOW_TO_GET) is not on this machine."""
+    if not present:
+        _missing.add(what)
+        pytest.skip(f"{what} is not on this machine")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "pg_version" in metafunc.fixturenames:
+        every = Path(metafunc.definition.path).parent.name == "db"
+        chosen = sorted(FOUND) if every else [max(FOUND)]
+        only = os.environ.get("CDC_HOOKS_TEST_SERVERS")
+        if only:
+            chosen = [v for v in chosen if str(v) in only.split(",")]
+        metafunc.parametrize("pg_version", chosen, scope="session", ids=[f"pg{v}" for v in chosen])
+
+
+@pytest.fixture(scope="session")
+def server(pg_version: int) -> PostgresServer:
+    """A running server of the version under test, shared by the session: do not stop it (see ``own_server``)."""
+    if pg_version not in _servers:
+        _servers[pg_version] = PostgresServer(FOUND[pg_version], durable=False).start()
+    return _servers[pg_version]
+
+
+@pytest.fixture
+def own_server(pg_version: int) -> Iterator[PostgresServer]:
+    """A durable server for one test, to be stopped, killed and restarted at will."""
+    with PostgresServer(FOUND[pg_version]) as own:
+        yield own
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> Iterator[str]:
+    """DSN of a fresh, empty database, as superuser."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    yield server.dsn(name)
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    for running in _servers.values():
+        running.remove()
+    if _missing and os.environ.get("CDC_HOOKS_NOTHING_MISSING") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what in sorted(_missing):
+        terminalreporter.write_line(f"left out: {what} is not on this machine; to get it: {HOW_TO_GET[what]}")
