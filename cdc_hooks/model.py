@@ -55,3 +55,5 @@ class Message(NamedTuple):
     event_count: int
     first_event: str
     last_event: str
+    first_at: bytes
+    """When its first row was written."""

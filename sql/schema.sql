@@ -4,7 +4,14 @@
 -- Everything lives in the schema cdc_hooks and is owned by the role that runs this script (cdc_hooks_owner).
 -- Writers reach it only through the capture functions (SECURITY DEFINER), the daemon through the grants in grants.sql.
 
-CREATE SCHEMA cdc_hooks;
+DO $do$
+BEGIN
+    -- Where the owner may not create schemas in this database, the installer has made it already, for the owner.
+    IF pg_catalog.to_regnamespace('cdc_hooks') IS NULL THEN
+        CREATE SCHEMA cdc_hooks;
+    END IF;
+END
+$do$;
 COMMENT ON SCHEMA cdc_hooks IS 'cdc-hooks: change data capture to webhooks. Remove it with: cdc-hooks remove --all';
 
 CREATE TABLE cdc_hooks.migration (
@@ -31,8 +38,9 @@ INSERT INTO cdc_hooks.installation DEFAULT VALUES;
 CREATE SEQUENCE cdc_hooks.change_id AS bigint CACHE 1;
 
 CREATE TABLE cdc_hooks.change (
-    id          bigint      NOT NULL DEFAULT pg_catalog.nextval('cdc_hooks.change_id'),
+    -- First the transaction, then the id: defaults are computed in this order, and the windows rely on it (see make_tick).
     xid         xid8        NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
+    id          bigint      NOT NULL DEFAULT pg_catalog.nextval('cdc_hooks.change_id'),
     at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     truncated   boolean,
     action      "char"      NOT NULL CONSTRAINT known_action CHECK (action IN ('I', 'U', 'D', 'T')),
@@ -78,13 +86,14 @@ CREATE TABLE cdc_hooks.tick (
     after_id    bigint      NOT NULL,
     upto_id     bigint      NOT NULL,
     snapshot    pg_snapshot NOT NULL,
-    CONSTRAINT ids_in_order CHECK (after_id <= upto_id),
-    CONSTRAINT next_xid_of_snapshot CHECK (next_xid = pg_catalog.pg_snapshot_xmax(snapshot))
+    CONSTRAINT ids_in_order CHECK (after_id <= upto_id)
 );
 COMMENT ON TABLE  cdc_hooks.tick IS 'Stored snapshots. The changes visible in one and not in an earlier one are a window, fixed for ever.';
-COMMENT ON COLUMN cdc_hooks.tick.after_id IS 'The id sequence before the snapshot: transactions from next_xid on have ids above it.';
+COMMENT ON COLUMN cdc_hooks.tick.next_xid IS 'The transaction that made the tick.';
+COMMENT ON COLUMN cdc_hooks.tick.after_id IS 'The id sequence before next_xid was assigned: transactions from it on have ids above this.';
 COMMENT ON COLUMN cdc_hooks.tick.upto_id IS 'The id sequence after the snapshot: what the snapshot sees has ids up to it.';
-CREATE INDEX tick_next_xid_idx ON cdc_hooks.tick (next_xid);
+CREATE INDEX tick_next_xid_idx ON cdc_hooks.tick (next_xid, id);
+CREATE INDEX tick_after_id_idx ON cdc_hooks.tick (after_id, id);
 -- The beginning of time: every change is after it. "start: earliest" begins here.
 INSERT INTO cdc_hooks.tick (id, next_xid, after_id, upto_id, snapshot) OVERRIDING SYSTEM VALUE VALUES (0, '3', 0, 0, '3:3:');
 
@@ -177,3 +186,239 @@ CREATE TABLE cdc_hooks.gap (
     reason      text        NOT NULL,
     at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Functions. They run with the rights of the caller, the daemon's role. SQLSTATE CH001 means: superseded.
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Purpose: milliseconds since 1970 by this server's clock: the unit of the doorbell and the lease. Touches: nothing.
+CREATE FUNCTION cdc_hooks.now_ms() RETURNS bigint
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+RETURN (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
+
+-- Purpose: to become the leader if nobody is. Touches: leader, lease. Returns: the new generation, or null while the
+-- lease of another holds.
+CREATE FUNCTION cdc_hooks.take_lead(new_holder text, lease_ms bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    new_generation bigint;
+BEGIN
+    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms() THEN
+        RETURN NULL;
+    END IF;
+    -- Waits for a tick or an acknowledgement that the old leader is just committing, and for a rival.
+    PERFORM FROM cdc_hooks.leader FOR UPDATE;
+    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms() THEN
+        RETURN NULL;
+    END IF;
+    UPDATE cdc_hooks.leader
+       SET generation = generation + 1, holder = new_holder, since = clock_timestamp()
+    RETURNING generation INTO new_generation;
+    PERFORM setval('cdc_hooks.lease', cdc_hooks.now_ms() + lease_ms);
+    RETURN new_generation;
+END
+$$;
+
+-- Purpose: to stay the leader. Touches: lease, and the doorbell if ring_ms is not null (0: awake, do not ring).
+-- Returns: nothing; raises CH001 if superseded.
+CREATE FUNCTION cdc_hooks.heartbeat(my_generation bigint, lease_ms bigint, ring_ms bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF (SELECT generation FROM cdc_hooks.leader) IS DISTINCT FROM my_generation THEN
+        RAISE EXCEPTION 'cdc-hooks: another daemon has taken over' USING ERRCODE = 'CH001';
+    END IF;
+    PERFORM setval('cdc_hooks.lease', cdc_hooks.now_ms() + lease_ms);
+    IF ring_ms IS NOT NULL THEN
+        PERFORM setval('cdc_hooks.doorbell', CASE ring_ms WHEN 0 THEN 0 ELSE cdc_hooks.now_ms() + ring_ms END);
+    END IF;
+END
+$$;
+
+-- Purpose: to hold the lead to the end of this transaction: a takeover waits for it, and a superseded daemon fails here.
+-- Its commit is made durable too, and with it all that it has seen: nothing is published that a crash could take back.
+-- Touches: leader (a share lock). Returns: nothing; raises CH001 if superseded.
+CREATE FUNCTION cdc_hooks.hold_lead(my_generation bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    PERFORM FROM cdc_hooks.leader WHERE generation = my_generation FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'cdc-hooks: another daemon has taken over' USING ERRCODE = 'CH001';
+    END IF;
+END
+$$;
+
+-- Purpose: a bound for the ids of transactions from a given one on. Touches: tick. Returns: an id that all of theirs are
+-- above: that of the last tick whose own transaction is not after the given one.
+CREATE FUNCTION cdc_hooks.ids_above(oldest xid8) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT after_id FROM cdc_hooks.tick WHERE next_xid <= oldest ORDER BY next_xid DESC, id DESC LIMIT 1;
+END;
+
+-- Purpose: what a reader must know of the window between two ticks. Touches: tick. Returns: one row, or none if a tick
+-- is not there. A change belongs to the window if
+--   * its transaction is not below the lower snapshot's xmax (first_xid) and had ended by the upper one, or
+--   * its transaction was running at the lower tick and had ended by the upper one (xid in late).
+-- Its id lies in (after_id, upto_id]. A snapshot's xmax is the last *ended* transaction plus one: some from xmax on may
+-- have been running already (they are not in its list of running ones), and have taken ids. So the bound is that of the
+-- oldest transaction that can be in the window, not simply the lower tick's.
+CREATE FUNCTION cdc_hooks.open_window(lo bigint, hi bigint)
+RETURNS TABLE (lo_tick bigint, hi_tick bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
+               after_id bigint, upto_id bigint)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT l.id, h.id, pg_snapshot_xmax(l.snapshot), h.snapshot, ended.xids,
+           least(l.after_id, cdc_hooks.ids_above(least(
+               ended.oldest,
+               CASE WHEN pg_snapshot_xmax(l.snapshot) < l.next_xid THEN pg_snapshot_xmax(l.snapshot) END))),
+           h.upto_id
+      FROM cdc_hooks.tick l
+      JOIN cdc_hooks.tick h ON h.id = hi
+     CROSS JOIN LATERAL (SELECT coalesce(array_agg(running), '{}') AS xids, min(running) AS oldest
+                           FROM pg_snapshot_xip(l.snapshot) AS running
+                          WHERE pg_visible_in_snapshot(running, h.snapshot)) AS ended
+     WHERE l.id = lo;
+END;
+
+-- Purpose: to see whether the newest tick is behind: whether a change was committed that it does not see. Touches: tick,
+-- change. Returns: true if so, or if that would take long to find out.
+CREATE FUNCTION cdc_hooks.has_news() RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    look_at_most CONSTANT bigint := 4096;
+    newest    cdc_hooks.tick;
+    now_seen  pg_snapshot := pg_current_snapshot();
+    first_xid xid8;
+    ended     xid8[];
+    from_id   bigint;
+    last_id   bigint;
+BEGIN
+    SELECT * INTO newest FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
+    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO last_id FROM cdc_hooks.change_id;
+    first_xid := pg_snapshot_xmax(newest.snapshot);
+    ended := ARRAY(SELECT running FROM pg_snapshot_xip(newest.snapshot) AS running
+                    WHERE pg_visible_in_snapshot(running, now_seen));
+    IF last_id = newest.after_id AND ended = '{}' AND first_xid >= newest.next_xid THEN
+        RETURN false;
+    END IF;
+    from_id := least(newest.after_id, cdc_hooks.ids_above(least(
+        (SELECT min(xid) FROM unnest(ended) AS xid), CASE WHEN first_xid < newest.next_xid THEN first_xid END)));
+    -- Ids move also for transactions that are still running or were rolled back: no tick for those.
+    RETURN last_id - from_id > look_at_most OR EXISTS (
+        SELECT FROM cdc_hooks.change c
+         WHERE ((c.id >> 18) % 16) IN ((from_id >> 18) % 16, (last_id >> 18) % 16)
+           AND c.id > from_id AND c.id <= last_id
+           AND ((c.xid >= first_xid AND pg_visible_in_snapshot(c.xid, now_seen)) OR c.xid = ANY (ended)));
+END
+$$;
+
+-- Purpose: to make a tick if there is anything new since the last one (or always, if forced). Touches: tick, leader.
+-- Returns: one row: the oldest running transaction now, and the window from the last tick to the new one, all null if
+-- there is none. Raises CH001 if superseded.
+--
+-- The order of the reads is what makes it right (each statement of a volatile function sees the present): the id
+-- sequence, then a transaction id of our own, then the snapshot, then the sequence again. Transactions above ours take
+-- ids above the first reading; what the snapshot sees has ids up to the second.
+CREATE FUNCTION cdc_hooks.make_tick(my_generation bigint, forced boolean DEFAULT false)
+RETURNS TABLE (oldest_xid xid8, lo_tick bigint, hi_tick bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
+               after_id bigint, upto_id bigint)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    last_tick bigint;
+    new_tick  bigint;
+    before_id bigint;
+    own_xid   xid8;
+    now_seen  pg_snapshot;
+    last_id   bigint;
+BEGIN
+    now_seen := pg_current_snapshot();
+    IF NOT forced AND NOT cdc_hooks.has_news() THEN
+        RETURN QUERY SELECT pg_snapshot_xmin(now_seen), NULL::bigint, NULL::bigint, NULL::xid8, NULL::pg_snapshot,
+                            NULL::xid8[], NULL::bigint, NULL::bigint;
+        RETURN;
+    END IF;
+    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO before_id FROM cdc_hooks.change_id;
+    own_xid := pg_current_xact_id();
+    PERFORM cdc_hooks.hold_lead(my_generation);
+    SELECT max(id) INTO last_tick FROM cdc_hooks.tick;
+    now_seen := pg_current_snapshot();
+    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO last_id FROM cdc_hooks.change_id;
+    INSERT INTO cdc_hooks.tick AS t (next_xid, after_id, upto_id, snapshot)
+    VALUES (own_xid, before_id, last_id, now_seen)
+    RETURNING t.id INTO new_tick;
+    RETURN QUERY SELECT pg_snapshot_xmin(now_seen), w.* FROM cdc_hooks.open_window(last_tick, new_tick) AS w;
+END
+$$;
+
+-- Purpose: to give back the space of one partition of the log. Touches: change_NN (TRUNCATE), reads tick, progress,
+-- webhook. Returns: true if it was emptied. It is, only if every row in it has been acknowledged by every webhook that is
+-- not retired, and is older than the history that is kept; never while a writer is in it (LOCK … NOWAIT).
+CREATE FUNCTION cdc_hooks.reclaim(my_generation bigint, slot integer, history interval) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    partition_name text := format('cdc_hooks.change_%s', lpad(slot::text, 2, '0'));
+    last_id  bigint := (SELECT last_value FROM cdc_hooks.change_id);
+    top_id   bigint;
+    past     cdc_hooks.tick;
+    behind   boolean;
+    reached  pg_snapshot;
+BEGIN
+    PERFORM cdc_hooks.hold_lead(my_generation);
+    IF slot IN ((last_id >> 18) % 16, ((last_id + 1) >> 18) % 16) THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', partition_name);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    EXECUTE format('SELECT max(id) FROM %s', partition_name) INTO top_id;
+    IF top_id IS NULL THEN
+        RETURN false;
+    END IF;
+    -- The first tick that all of this partition's transactions began before.
+    SELECT * INTO past FROM cdc_hooks.tick WHERE after_id >= top_id ORDER BY after_id, id LIMIT 1;
+    IF NOT FOUND OR past.at > clock_timestamp() - history THEN
+        RETURN false;
+    END IF;
+    FOR reached IN
+        SELECT t.snapshot
+          FROM cdc_hooks.webhook w
+          LEFT JOIN LATERAL (SELECT p.lo_tick FROM cdc_hooks.progress p WHERE p.webhook_id = w.id
+                              ORDER BY p.id DESC LIMIT 1) AS p ON true
+          LEFT JOIN cdc_hooks.tick t ON t.id = p.lo_tick
+         WHERE w.state <> 'retired'
+    LOOP
+        IF reached IS NULL THEN
+            RETURN false;
+        END IF;
+        CONTINUE WHEN pg_snapshot_xmin(reached) >= past.next_xid;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE NOT pg_visible_in_snapshot(xid, $1))', partition_name)
+           INTO behind USING reached;
+        IF behind THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    EXECUTE format('TRUNCATE %s', partition_name);
+    RETURN true;
+END
+$$;

@@ -1,0 +1,67 @@
+"""Connections of the daemon, and the one place where psycopg's errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from cdc_hooks.errors import DatabaseError, Superseded
+
+SUPERSEDED = "CH001"
+_TRANSIENT_CLASSES = ("08", "53", "57", "25006", "40")
+"""SQLSTATE prefixes after which a fresh connection may help: connection, resources, shutdown, read-only, serialization."""
+
+
+class ConnectionLost(DatabaseError):
+    """The server cannot be reached or used for now; trying again later is right."""
+
+
+async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnection[TupleRow]:
+    """An autocommit connection that notices a dead peer within about half a minute.
+
+    ``pooled``: a transaction pooler is in between, so that no prepared statement may be relied on.
+    """
+    with translated():
+        connection = await AsyncConnection.connect(
+            dsn,
+            autocommit=True,
+            application_name=f"cdc-hooks {part}",
+            connect_timeout=10,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            prepare_threshold=None if pooled else 2,
+        )
+    return connection
+
+
+async def scan_in_order(connection: AsyncConnection[TupleRow]) -> None:
+    """Have this connection read the log by its index, in order, whatever the statistics say: nothing analyses the log.
+
+    Behind a transaction pooler this may not last; pages then cost a sort at times.
+    """
+    with translated():
+        await connection.execute("SET enable_seqscan = off")
+        await connection.execute("SET enable_bitmapscan = off")
+        await connection.execute("SET enable_sort = off")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors into ``Superseded``, ``ConnectionLost`` or ``DatabaseError``."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate
+        if state == SUPERSEDED:
+            raise Superseded("another daemon has taken over") from error
+        if state is None or state.startswith(_TRANSIENT_CLASSES):
+            raise ConnectionLost(" ".join(str(error).split())) from error
+        text = " ".join(str(error).split())
+        if state in {"42501", "42P01", "3F000", "42883"}:
+            raise DatabaseError(text, hint="run: cdc-hooks plan, then cdc-hooks apply, as the database's owner") from error
+        raise DatabaseError(f"{text} (SQLSTATE {state})") from error

@@ -1,0 +1,87 @@
+"""Keeping the tables small: partitions of the log are emptied, old ticks and progress are trimmed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.lease import Lease
+from cdc_hooks.changelog.window import PARTITIONS
+from cdc_hooks.sql import queries
+
+KEPT_TICKS = 8192
+"""The newest ticks are never trimmed."""
+
+_SQL = queries("changelog")
+
+
+class Housekeeper:
+    """Works on a connection of its own, off the way of the changes."""
+
+    def __init__(self, connection: AsyncConnection[Any], lease: Lease, *, history_s: float) -> None:
+        self._connection = connection
+        self._lease = lease
+        self.history_s = history_s
+        self._ticks_trimmed_to = 0
+        self._progress_trimmed_to = 0
+
+    async def reclaim(self) -> list[int]:
+        """Empty the partitions that nobody needs any more. Returns their slots."""
+        emptied = []
+        for slot in range(PARTITIONS):
+            (done,) = await self._one(
+                "reclaim", generation=self._lease.generation, slot=slot, history_s=self.history_s
+            )
+            if done:
+                emptied.append(slot)
+        return emptied
+
+    async def trim(self) -> None:
+        """Delete ticks and progress that nothing stands on, in bulk, at the old end."""
+        newest, _ = await self._one("newest_tick")
+        upto = newest - KEPT_TICKS
+        if upto > self._ticks_trimmed_to:
+            await self._run("trim_ticks", after=self._ticks_trimmed_to, upto=upto)
+            self._ticks_trimmed_to = upto
+        (newest_progress,) = await self._one("newest_progress")
+        if newest_progress > self._progress_trimmed_to:
+            await self._run("trim_progress", after=self._progress_trimmed_to, upto=newest_progress)
+            # What was newest of a webhook then is trimmed the next time but one: begin where the oldest of those stands.
+            (self._progress_trimmed_to,) = await self._one("oldest_newest_progress")
+
+    async def sizes(self) -> tuple[int, float]:
+        """Bytes of the change log on disk, and how full the queue of notifications is (0 to 1)."""
+        (log_bytes,) = await self._one("log_size")
+        (queue,) = await self._one("notify_queue")
+        return int(log_bytes), float(queue)
+
+    async def dead_letters(self) -> dict[str, int]:
+        """By webhook."""
+        return dict(await self._all("dead_letters"))
+
+    async def behind(self, places: dict[int, tuple[int, int]]) -> dict[int, tuple[int, float]]:
+        """For webhooks at (tick, id): ids given out since, and seconds since their tick if there are any."""
+        rows = await self._all(
+            "behind",
+            webhook_ids=list(places),
+            ticks=[tick for tick, _ in places.values()],
+            after_ids=[after_id for _, after_id in places.values()],
+        )
+        return {webhook_id: (int(backlog), float(lag_s)) for webhook_id, backlog, lag_s in rows}
+
+    async def note_webhook(self, webhook_id: int, note: dict[str, Any]) -> None:
+        """Write what ``status`` shows of a webhook."""
+        await self._run("note_webhook", webhook_id=webhook_id, **note)
+
+    async def _one(self, query: str, **parameters: Any) -> tuple[Any, ...]:
+        return (await self._all(query, **parameters))[0]
+
+    async def _all(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        with translated():
+            return await (await self._connection.execute(_SQL[query], parameters)).fetchall()
+
+    async def _run(self, query: str, **parameters: Any) -> None:
+        with translated():
+            await self._connection.execute(_SQL[query], parameters)

@@ -1,0 +1,106 @@
+"""What the leading daemon writes: ticks, claims and acknowledgements. Every write is fenced by the generation."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.lease import LEASE_S, Lease
+from cdc_hooks.changelog.reader import window_of
+from cdc_hooks.changelog.window import Progress, Window
+from cdc_hooks.sql import queries
+
+_SQL = queries("changelog")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the log found: the oldest running transaction, and the window of the new tick, if there is one."""
+
+    oldest_xid: int
+    window: Window | None
+
+
+class Journal:
+    """One connection, and all writes that are on the way of a change.
+
+    Progress of several webhooks that comes in while the connection is busy is written together (group commit).
+    """
+
+    def __init__(self, connection: AsyncConnection[Any], lease: Lease) -> None:
+        self._connection = connection
+        self._lease = lease
+        self._waiting: dict[int, tuple[Progress, list[asyncio.Future[None]]]] = {}
+        self._writer: asyncio.Task[None] | None = None
+
+    async def look(self, *, forced: bool = False) -> Look:
+        """Make a tick if there is something new (or always, if ``forced``)."""
+        return await self._look("look", forced=forced)
+
+    async def look_and_beat(self, ring_s: float | None) -> Look:
+        """The same together with ``beat``: the only query of an idle daemon."""
+        with self._lease.renewing():
+            return await self._look("look_and_beat", lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s))
+
+    async def beat(self, ring_s: float | None = None) -> None:
+        """Keep the lead; set the doorbell to ring for ``ring_s`` seconds (0: do not ring, None: leave it)."""
+        with self._lease.renewing():
+            await self._execute("heartbeat", lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s))
+
+    async def own_xid(self) -> int:
+        """The id of a transaction of our own: all that are assigned later are above it."""
+        row = await (await self._execute("own_xid")).fetchone()
+        return int(row[0])
+
+    async def record(self, webhook_id: int, progress: Progress) -> None:
+        """Append a webhook's progress, durably. Of several that wait, the newest of a webhook stands for all."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        _, others = self._waiting.get(webhook_id, (None, []))
+        self._waiting[webhook_id] = (progress, [*others, done])
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, {}
+            futures = [future for _, waiting in group.values() for future in waiting if not future.done()]
+            rows = [(webhook_id, progress) for webhook_id, (progress, _) in group.items()]
+            try:
+                await self._execute(
+                    "record",
+                    webhook_ids=[webhook_id for webhook_id, _ in rows],
+                    lo_ticks=[p.lo_tick for _, p in rows],
+                    hi_ticks=[p.hi_tick for _, p in rows],
+                    after_ids=[p.after_id for _, p in rows],
+                    to_ids=[p.to_id for _, p in rows],
+                    done=["{" + ",".join(map(str, p.done)) + "}" for _, p in rows],
+                    shapes=[p.shape for _, p in rows],
+                )
+            except BaseException as error:
+                for future in futures:
+                    if not future.done():
+                        future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                for future in futures:
+                    if not future.done():
+                        future.set_result(None)
+
+    async def _look(self, query: str, **parameters: Any) -> Look:
+        row = await (await self._execute(query, **parameters)).fetchone()
+        oldest_xid, *window = row
+        return Look(oldest_xid, None if window[0] is None else window_of(tuple(window)))
+
+    async def _execute(self, query: str, **parameters: Any) -> Any:
+        with translated():
+            return await self._connection.execute(_SQL[query], {"generation": self._lease.generation, **parameters})
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)

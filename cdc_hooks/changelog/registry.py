@@ -1,0 +1,181 @@
+"""What a daemon settles before it acts: is this database fit, which epoch is it, and where does each webhook stand."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from psycopg import AsyncConnection
+
+from cdc_hooks.changelog.connection import ConnectionLost, translated
+from cdc_hooks.changelog.journal import Journal
+from cdc_hooks.changelog.window import Progress
+from cdc_hooks.errors import DatabaseError
+from cdc_hooks.sql import queries
+
+SCHEMA_VERSION = 1
+OLDEST_SERVER = 15
+
+_SQL = queries("changelog")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What of the server decides how the daemon works."""
+
+    version: int
+    prepared_transactions: bool
+    pooled: bool
+
+
+class Epochs:
+    """Which epoch an id belongs to."""
+
+    def __init__(self, rows: list[tuple[int, int]]) -> None:
+        self._epochs = [epoch for epoch, _ in rows]
+        self._first_ids = [first_id for _, first_id in rows]
+
+    def __call__(self, change_id: int) -> int:
+        return self._epochs[bisect_right(self._first_ids, change_id) - 1]
+
+
+async def examine(connection: AsyncConnection[Any]) -> Server:
+    """Refuse what cannot work, with what to do about it; a server that is read-only for now raises ConnectionLost."""
+    row = await _one(connection, "about")
+    number, read_only, prepared_transactions, installed = row
+    if number // 10000 < OLDEST_SERVER:
+        raise DatabaseError(
+            f"the server is PostgreSQL {number // 10000}; cdc-hooks needs {OLDEST_SERVER} or newer",
+            hint="point database.dsn at a newer server",
+        )
+    if read_only:
+        raise ConnectionLost(
+            "the server is read-only (a standby, or default_transaction_read_only is on); waiting for the primary",
+            hint="name all hosts in database.dsn with target_session_attrs=read-write",
+        )
+    if not installed:
+        raise DatabaseError(
+            "the schema cdc_hooks is not in this database, or this role may not see it",
+            hint="run: cdc-hooks apply, as the database's owner",
+        )
+    (version,) = await _one(connection, "schema_version")
+    if version is None or version < SCHEMA_VERSION:
+        raise DatabaseError(
+            f"the database has schema version {version}, this program needs {SCHEMA_VERSION}",
+            hint="run: cdc-hooks apply, as the database's owner",
+        )
+    if version > SCHEMA_VERSION:
+        raise DatabaseError(
+            f"the database has schema version {version}, this program knows {SCHEMA_VERSION} at most",
+            hint="upgrade cdc-hooks on this machine",
+        )
+    (backend_pid,) = await _one(connection, "backend_pid")
+    # A pooler tells the client a process id of its own making.
+    return Server(number // 10000, prepared_transactions, pooled=backend_pid != connection.info.backend_pid)
+
+
+async def settle_epoch(connection: AsyncConnection[Any]) -> Epochs:
+    """Begin a new epoch after a failover; refuse a database that is older than its own cursors (a restored dump)."""
+    system_identifier, timeline, next_xid, newest_tick_xid = await _one(connection, "cluster")
+    if newest_tick_xid > next_xid:
+        raise DatabaseError(
+            f"the last tick was made at transaction {newest_tick_xid}, but this cluster has only got to {next_xid}: "
+            "this database was restored from a dump of another cluster",
+            hint="to start afresh here, with a gap recorded for each webhook, run: cdc-hooks rebase",
+        )
+    known = await _all(connection, "epochs")
+    if not known or known[-1][2:] != (system_identifier, timeline):
+        await _run(connection, "begin_epoch", system_identifier=system_identifier, timeline=timeline)
+        known = await _all(connection, "epochs")
+    return Epochs([(epoch, first_id) for epoch, first_id, _, _ in known])
+
+
+async def register(
+    connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, Literal["now", "earliest"]]
+) -> dict[str, int]:
+    """The ids of the configured webhooks. New ones get their place in the log, those no longer configured retire."""
+    known = {name: (webhook_id, state) for webhook_id, name, state in await _all(connection, "webhooks")}
+    ids: dict[str, int] = {}
+    for name, start in starts.items():
+        if name not in known:
+            (ids[name],) = await _one(connection, "add_webhook", name=name)
+        else:
+            ids[name], state = known[name]
+            if state == "retired":
+                await _return(connection, ids[name])
+        if await progress_of(connection, ids[name]) is None:
+            tick = 0
+            if start == "now":
+                look = await journal.look(forced=True)
+                tick = look.window.hi_tick if look.window else 0
+            await journal.record(ids[name], Progress(tick, tick, 0))
+    for name, (webhook_id, state) in known.items():
+        if name not in starts and state != "retired":
+            await _run(connection, "set_webhook_state", webhook_id=webhook_id, state="retired")
+    return ids
+
+
+async def _return(connection: AsyncConnection[Any], webhook_id: int) -> None:
+    """A webhook is configured again. What was reclaimed while it was not is a gap."""
+    await _run(connection, "set_webhook_state", webhook_id=webhook_id, state="active")
+    progress = await progress_of(connection, webhook_id)
+    if progress is None:
+        return
+    (stood,) = await _one(connection, "tick_after_id", tick=progress.lo_tick)
+    kept = await _all(connection, "next_id", after_id=stood)
+    first = kept[0][0] if kept else (await _one(connection, "newest_tick"))[1] + 1
+    if first > stood + 1:
+        await _run(
+            connection,
+            "add_gap",
+            webhook_id=webhook_id,
+            after_id=stood,
+            upto_id=first - 1,
+            reason="reclaimed while the webhook was not configured",
+        )
+
+
+async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Progress | None:
+    """The newest recorded progress of a webhook."""
+    rows = await _all(connection, "progress", webhook_id=webhook_id)
+    if not rows:
+        return None
+    lo_tick, hi_tick, after_id, to_id, done, shape = rows[0]
+    return Progress(lo_tick, hi_tick, after_id, to_id, tuple(done), shape)
+
+
+async def newest_tick(connection: AsyncConnection[Any]) -> int:
+    return int((await _one(connection, "newest_tick"))[0])
+
+
+async def canonical_names(connection: AsyncConnection[Any], tables: list[str]) -> dict[str, str]:
+    """The configuration's names of tables, each with the name that the log has."""
+    return dict(await _all(connection, "canonical_names", names=tables))
+
+
+async def leader(connection: AsyncConnection[Any]) -> str:
+    """Who leads, for people to read."""
+    holder, since = await _one(connection, "leader")
+    return f"{holder} (since {since})"
+
+
+async def installation(connection: AsyncConnection[Any]) -> str:
+    """The id of this installation, a UUID."""
+    return str((await _one(connection, "installation"))[0])
+
+
+async def _one(connection: AsyncConnection[Any], query: str, **parameters: Any) -> tuple[Any, ...]:
+    rows = await _all(connection, query, **parameters)
+    return rows[0]
+
+
+async def _all(connection: AsyncConnection[Any], query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    with translated():
+        return await (await connection.execute(_SQL[query], parameters)).fetchall()
+
+
+async def _run(connection: AsyncConnection[Any], query: str, **parameters: Any) -> None:
+    with translated():
+        await connection.execute(_SQL[query], parameters)

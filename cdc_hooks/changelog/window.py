@@ -1,0 +1,72 @@
+"""Windows and pages of the change log, and how far a webhook has got. Data only.
+
+A *window* is what became visible between two ticks; it is the same for ever. A *page* is a stretch of a window by id,
+small enough for memory. *Progress* says where a webhook stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cdc_hooks.model import Change
+
+SEGMENT_BITS = 18
+"""A segment is 2^18 consecutive ids; one lies in one partition. The same number stands in ``sql/schema.sql``."""
+PARTITIONS = 16
+MAX_PAGE_ROWS = 10_000
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The changes that the upper tick sees and the lower one does not, as ``open_window`` in SQL describes it."""
+
+    lo_tick: int
+    hi_tick: int
+    first_xid: int
+    snapshot: str
+    late: tuple[int, ...]
+    after_id: int
+    upto_id: int
+
+    @property
+    def all_below(self) -> int:
+        """Every transaction below this one had ended at the upper tick (the snapshot's xmin)."""
+        return int(self.snapshot.partition(":")[0])
+
+
+class Page(NamedTuple):
+    """The changes of a window with ids in (after_id, to_id]. ``last``: the window ends here."""
+
+    window: Window
+    after_id: int
+    to_id: int
+    last: bool
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a webhook stands: all up to ``lo_tick`` is finished, and of the window to ``hi_tick`` the ids up to ``after_id``.
+
+    With ``to_id`` the page up to there is claimed: its batches are fixed, and of lane *n* the first ``done[n]`` are
+    finished. ``shape`` is the fingerprint of the configuration that made these lanes.
+    """
+
+    lo_tick: int
+    hi_tick: int
+    after_id: int
+    to_id: int | None = None
+    done: tuple[int, ...] = ()
+    shape: str | None = None
+
+
+def slot_of(change_id: int) -> int:
+    """The partition that an id lies in."""
+    return (change_id >> SEGMENT_BITS) % PARTITIONS
+
+
+def segment_end(change_id: int) -> int:
+    """The last id of the segment that an id lies in."""
+    return change_id | ((1 << SEGMENT_BITS) - 1)

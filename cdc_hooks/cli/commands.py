@@ -1,0 +1,138 @@
+"""The commands. Each says what it needs, calls the room that does the work, and shows the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_hooks import __version__
+from cdc_hooks.cli import capturing, checking, showing
+from cdc_hooks.cli.connect import admin_dsn, connected
+from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHANGES = 3
+"""Exit status of ``plan`` where there is something to change."""
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="cdc-hooks %(version)s")
+@config_option
+def main() -> None:
+    """Change data capture for PostgreSQL: row changes as signed webhook batches."""
+
+
+@main.command()
+@config_option
+@json_option
+@click.pass_obj
+def check(session: Session, *, as_json: bool) -> int:
+    """Say whether the configuration and the database are right. Reads only."""
+    config = session.config()
+    return checking.show(session.path, config, checking.checks(config), as_json=as_json)
+
+
+@main.command()
+@config_option
+@dsn_option
+@json_option
+@click.option("--sql", "as_sql", is_flag=True, help="Print the script that apply would run, for psql.")
+@click.pass_obj
+def plan(session: Session, dsn: str | None, *, as_json: bool, as_sql: bool) -> int:
+    """Say what apply would change in the database. Exit status 3 if there is something."""
+    if as_json and as_sql:
+        raise click.UsageError("--json and --sql cannot be used together.")
+    config = session.config()
+    with connected(admin_dsn(dsn, config.database)) as connection:
+        planned = capturing.plan(connection, config)
+    capturing.show(planned, as_json=as_json, as_sql=as_sql)
+    return CHANGES if planned else 0
+
+
+@main.command()
+@config_option
+@dsn_option
+@click.pass_obj
+def apply(session: Session, dsn: str | None) -> int:
+    """Create and update the schema, the capture functions and the triggers. Safe to run again at any point."""
+    config = session.config()
+    with connected(admin_dsn(dsn, config.database)) as connection:
+        capturing.apply(connection, config)
+    return 0
+
+
+@main.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@config_option
+@dsn_option
+@click.option("--all", "everything", is_flag=True, help="All captures, and the schema cdc_hooks with the change log.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def remove(session: Session, tables: Sequence[str], dsn: str | None, *, everything: bool, yes: bool) -> int:
+    """Remove the capture of tables, or, with --all, everything that cdc-hooks has put into the database."""
+    if bool(tables) == everything:
+        raise click.UsageError("Name the tables, or say --all.")
+    config = session.config()
+    with connected(admin_dsn(dsn, config.database)) as connection:
+        what = "everything, and the changes that were not delivered yet" if everything else ", ".join(tables)
+        if not yes and not click.confirm(f"Remove {what} from {connection.info.dbname}?", err=True):
+            return 1
+        capturing.remove(connection, config, None if everything else tables)
+    return 0
+
+
+@main.command()
+@config_option
+@click.pass_obj
+def run(session: Session) -> int:
+    """Deliver changes until stopped. SIGHUP reloads the configuration."""
+    from cdc_hooks import daemon
+    from cdc_hooks.ops import logs
+
+    config = session.config()
+    logs.configure(config.log.level.value, config.log.format.value)
+    return daemon.run(config, session.path)
+
+
+@main.command()
+@config_option
+@json_option
+@click.pass_obj
+def status(session: Session, *, as_json: bool) -> int:
+    """Say how each webhook is, how far behind, and what is in its way."""
+    from cdc_hooks.ops import status as gathering
+
+    config = session.config()
+    with connected(config.database.dsn.get_secret_value()) as connection:
+        report = gathering.gather(connection, config)
+    showing.show(report, as_json=as_json)
+    return 0
+
+
+@main.command()
+@config_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rebase(session: Session, *, yes: bool) -> int:
+    """Start afresh in a database that was restored from another cluster's dump, with a gap recorded for each webhook."""
+    from cdc_hooks import changelog
+
+    config = session.config()
+    with connected(config.database.dsn.get_secret_value()) as connection:
+        question = f"Leave all changes that were not delivered in {connection.info.dbname} behind?"
+        if not yes and not click.confirm(question, err=True):
+            return 1
+        click.echo(changelog.rebase(connection))
+    return 0
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="How long to write.")
+def demo(seconds: float) -> int:
+    """Show it working: a database, a daemon and a receiver of its own, on this machine, and nothing left behind."""
+    from cdc_hooks.demo import show
+
+    return show.run(seconds)

@@ -1,0 +1,44 @@
+"""Connections of the commands. Here psycopg's error on connecting becomes ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from cdc_hooks.config.redact import show_dsn
+from cdc_hooks.errors import ConfigError, DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdc_hooks.config import Database
+
+_CONNECT_TIMEOUT_S = 10
+
+
+def admin_dsn(given: str | None, database: Database) -> str:
+    """How the DBA's commands connect: --dsn, else database.admin_dsn, else database.dsn."""
+    return given or (database.admin_dsn or database.dsn).get_secret_value()
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit connection. Raises DatabaseError, which never holds the password."""
+    try:
+        where = show_dsn(dsn)
+    except psycopg.ProgrammingError:
+        # "from None": the cause may quote a part of the password.
+        raise ConfigError("--dsn is not a connection string", hint="write postgresql://user@host/database") from None
+    try:
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="cdc-hooks"
+        )
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"cannot connect to {where or 'the default database'}: {' '.join(str(error).split())}",
+            hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'",
+        ) from error
+    with connection:
+        yield connection

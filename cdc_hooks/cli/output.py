@@ -1,0 +1,49 @@
+"""How results look: tables on a terminal, aligned text in a pipe, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "active": "green", "retrying": "yellow", "retired": "dim"}
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """``rows`` under ``titles``, with known words in colour on a terminal."""
+    if sys.stdout.isatty():
+        table = Table(*titles, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(f"[{_COLOURS[cell]}]{cell}[/]" if cell in _COLOURS else escape(cell) for cell in row))
+        Console().print(table)
+        return
+    for line in aligned([titles, *rows]):
+        click.echo(line)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text with the columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def print_json(data: Any) -> None:
+    click.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+
+
+def ago(seconds: float | None) -> str:
+    """A time span as one looks at it: ``40 s``, ``3 min``, ``5 h``, ``12 d``."""
+    if seconds is None:
+        return "-"
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

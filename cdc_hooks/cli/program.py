@@ -1,0 +1,92 @@
+"""The root command: where the configuration is, and how every error becomes one message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from cdc_hooks.config import DEFAULT_PATH, VARIABLE, Config, load, warnings
+from cdc_hooks.errors import CdcHooksError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INTERRUPTED = 130
+
+
+@dataclass
+class Session:
+    """What the options of this call say."""
+
+    given: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The configuration file: -c, else the environment variable, else the usual place."""
+        return self.given or Path(os.environ.get(VARIABLE) or DEFAULT_PATH)
+
+    def config(self) -> Config:
+        """The configuration; what looks like a mistake in it is told on stderr. Raises ConfigError."""
+        config = load(self.path)
+        for warning in warnings(config):
+            click.echo(f"warning: {self.path}: {warning}", err=True)
+        return config
+
+
+class Program(click.Group):
+    """A group whose commands return their exit status and raise CdcHooksError."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        _leave(_status(lambda: super(Program, self).main(*args, standalone_mode=False, **extra)))
+
+
+def _status(run: Callable[[], Any]) -> int:
+    try:
+        returned = run()
+    except CdcHooksError as error:
+        click.echo(f"cdc-hooks: {error}", err=True)
+        return error.exit_status
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort as error:
+        return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1
+    return returned if isinstance(returned, int) else 0
+
+
+def _leave(status: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output has seen enough. Python would complain about it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, given: Path | None) -> None:
+    session = context.find_root().ensure_object(Session)
+    if given is not None:
+        session.given = given
+
+
+# Accepted before and after the command's name; the one after it counts.
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    expose_value=False,
+    callback=_remember,
+    help=f"Configuration file. Else ${VARIABLE}, else {DEFAULT_PATH}.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+dsn_option = click.option(
+    "--dsn", metavar="DSN", help="Connect so. Else database.admin_dsn, else database.dsn of the configuration."
+)

@@ -1,0 +1,48 @@
+"""Configuration: one YAML file → frozen, validated objects."""
+
+from cdc_hooks.config.captures import TableCapture, captures
+from cdc_hooks.config.load import DEFAULT_PATH, VARIABLE, load, warnings
+from cdc_hooks.config.models import (
+    ChangeLog,
+    Config,
+    Database,
+    Level,
+    Log,
+    LogFormat,
+    LogLevel,
+    Metrics,
+    NetworkRules,
+    TableRules,
+    WhenFull,
+)
+from cdc_hooks.config.redact import redacted
+from cdc_hooks.config.webhook import Auth, BatchLimits, Ordering, Retry, Start, TableWish, Timeout, Webhook
+
+__all__ = [
+    "DEFAULT_PATH",
+    "VARIABLE",
+    "Auth",
+    "BatchLimits",
+    "ChangeLog",
+    "Config",
+    "Database",
+    "Level",
+    "Log",
+    "LogFormat",
+    "LogLevel",
+    "Metrics",
+    "NetworkRules",
+    "Ordering",
+    "Retry",
+    "Start",
+    "TableCapture",
+    "TableRules",
+    "TableWish",
+    "Timeout",
+    "Webhook",
+    "WhenFull",
+    "captures",
+    "load",
+    "redacted",
+    "warnings",
+]

@@ -1,0 +1,206 @@
+"""The section ``webhooks``: where changes go, which ones, and how they are sent."""
+
+from __future__ import annotations
+
+import base64
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from cdc_hooks.config.credentials import (
+    CertificateFile,
+    CredentialFile,
+    CredentialFiles,
+    Secret,
+    SecretHeaderValue,
+    SigningSecrets,
+    given_or_from_file,
+    or_from_file,
+    signing_key,
+)
+from cdc_hooks.config.section import Section, fail
+from cdc_hooks.config.values import (
+    AnyColumns,
+    Bytes,
+    HeaderName,
+    HeaderValue,
+    Seconds,
+    TableName,
+    Url,
+    as_list,
+    distinct,
+    not_empty,
+    tables_by_name,
+)
+from cdc_hooks.model import Action
+
+KiB, MiB = 2**10, 2**20
+
+
+class Ordering(StrEnum):
+    KEY = "key"
+    STRICT = "strict"
+    NONE = "none"
+
+
+class Start(StrEnum):
+    NOW = "now"
+    EARLIEST = "earliest"
+
+
+Actions = Annotated[tuple[Action, ...], BeforeValidator(as_list), AfterValidator(distinct), AfterValidator(not_empty)]
+
+
+class TableWish(Section):
+    """What a webhook wants of one table. Without any keys: all its inserts, updates and deletes, all columns."""
+
+    actions: Actions = (Action.INSERT, Action.UPDATE, Action.DELETE)
+    """What is sent: any of insert, update, delete, truncate."""
+    fields: AnyColumns | None = None
+    """The columns that are sent, in this order. Not given: all. An empty list: none, data is null."""
+
+
+class BatchLimits(Section):
+    max_events: int = Field(default=100, ge=1, le=1000)
+    """Most changes in one request."""
+    max_bytes: Bytes = Field(default=256 * KiB, ge=KiB, le=64 * MiB)
+    """Largest request body. A single change that is larger goes alone."""
+    max_wait: Seconds = Field(default=0.0, le=3600)
+    """How long a batch that is not full waits for more. With 0s changes gather only while a request is in flight."""
+
+
+class Timeout(Section):
+    connect: Seconds = Field(default=5.0, gt=0)
+    """For making the connection, TLS included."""
+    total: Seconds = Field(default=20.0, gt=0, le=3600)
+    """For the whole attempt, from the beginning to the end of the response."""
+
+    @model_validator(mode="after")
+    def _connecting_is_part_of_it(self) -> Self:
+        if self.connect > self.total:
+            fail("timeout", [(("connect",), "longer than total, the time for the whole attempt")])
+        return self
+
+
+class Retry(Section):
+    schedule: Annotated[tuple[Seconds, ...], BeforeValidator(as_list)] = (5.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
+    """Pauses between the attempts of one batch: six pauses are seven attempts."""
+    jitter: float = Field(default=0.2, ge=0, le=1)
+    """Each pause is made longer by up to this part of it, at random, so that retries do not come in step."""
+    retry_after_cap: Seconds = Field(default=3600.0)
+    """A receiver's Retry-After is respected up to this."""
+    on_exhausted: Literal["dead_letter"] = "dead_letter"
+    """What happens after the last attempt: the batch is kept as a dead letter, and the webhook goes on."""
+
+
+class Basic(Section):
+    user: str = Field(min_length=1)
+    """User name of HTTP basic authentication."""
+    password_file: CredentialFile | None = None
+    """File that holds the password."""
+    password: Secret = Field(default=None, validate_default=True)
+    """The password."""
+
+    _file = field_validator("password", mode="before")(given_or_from_file)
+
+    @field_validator("user")
+    @classmethod
+    def _no_colon(cls, user: str) -> str:
+        if ":" in user:
+            raise ValueError("the user name of basic authentication cannot contain a colon")
+        return user
+
+
+class HeaderAuth(Section):
+    name: HeaderName
+    """Name of the header, such as X-Api-Key."""
+    value_file: CredentialFile | None = None
+    """File that holds its value."""
+    value: SecretHeaderValue = Field(default=None, validate_default=True)
+    """Its value."""
+
+    _file = field_validator("value", mode="before")(given_or_from_file)
+
+
+class Auth(Section):
+    """How requests authenticate themselves, besides the signature: one of ``bearer``, ``basic`` and ``header``."""
+
+    bearer_file: CredentialFile | None = None
+    """File that holds the token."""
+    bearer: SecretHeaderValue | None = Field(default=None, validate_default=True)
+    """Token, sent as Authorization: Bearer …"""
+    basic: Basic | None = None
+    """User name and password, sent as Authorization: Basic …"""
+    header: HeaderAuth | None = None
+    """A header of the receiver's choice."""
+
+    _file = field_validator("bearer", mode="before")(or_from_file)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("bearer", "basic", "header") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of bearer, basic and header{', not ' + ' and '.join(given) if given else ''}"
+            )
+        return self
+
+    def as_header(self) -> tuple[str, str]:
+        """Name and value, in the clear, of the header that authenticates a request."""
+        if self.header is not None:
+            return self.header.name, self.header.value.get_secret_value()
+        if self.basic is not None:
+            pair = f"{self.basic.user}:{self.basic.password.get_secret_value()}"
+            return "Authorization", "Basic " + base64.b64encode(pair.encode()).decode()
+        return "Authorization", f"Bearer {self.bearer.get_secret_value()}" if self.bearer else ""
+
+
+class Webhook(Section):
+    """One destination."""
+
+    url: Url
+    """Where to post. http:// only where network.allow_http says so."""
+    secret_file: CredentialFiles = ()
+    """File that holds the secret, or a list of files."""
+    secret: SigningSecrets = Field(default=None, validate_default=True)
+    """Signs each request: whsec_… (base64 of 24 bytes or more) or plain text (16 or more). While rotating, a list."""
+    tables: Annotated[dict[TableName, TableWish], BeforeValidator(tables_by_name)] = Field(min_length=1)
+    """The tables whose changes are sent, named as in SQL. A list of names: all changes of these."""
+    batch: BatchLimits = BatchLimits()
+    ordering: Ordering = Ordering.KEY
+    """key: changes of one row in order, different rows concurrently; strict: one request at a time; none: free."""
+    concurrency: int = Field(default=4, ge=1, le=64)
+    """Most requests in flight at a time; with ordering: strict it is one."""
+    timeout: Timeout = Timeout()
+    retry: Retry = Retry()
+    auth: Auth | None = None
+    headers: dict[HeaderName, HeaderValue] = Field(default={})
+    """Headers to add to each request."""
+    client_code: str | None = None
+    """Sent in each body as clientCode."""
+    ca_file: CertificateFile | None = None
+    """Certificates (PEM) to trust instead of the system's, for a receiver with a private authority."""
+    start: Start = Start.NOW
+    """Where a new webhook begins: now, or earliest, with all that the change log still has."""
+
+    _file = field_validator("secret", mode="before")(given_or_from_file)
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """The HMAC keys, one for each active secret."""
+        return tuple(signing_key(secret.get_secret_value()) for secret in self.secret)
+
+    def request_headers(self) -> dict[str, str]:
+        """The configured headers of each request, in the clear: ``headers`` and ``auth``."""
+        return self.headers | dict([self.auth.as_header()] if self.auth else [])
+
+    @model_validator(mode="after")
+    def _headers_once(self) -> Self:
+        names = [*self.headers, *([self.auth.as_header()[0]] if self.auth else [])]
+        seen: set[str] = set()
+        for name in names:
+            if name.lower() in seen:
+                fail("webhook", [(("headers", name), f"the header {name.lower()} is given twice")])
+            seen.add(name.lower())
+        return self

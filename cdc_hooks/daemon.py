@@ -1,0 +1,190 @@
+"""The daemon: joins the stages. Read it from top to bottom and you meet them in order.
+
+``run`` lives as long as the process. A *term* is one stretch of leading: from taking the lead to losing it, the
+connection, or the wish to go on. Within a term there is a worker for each webhook, and a few tasks beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvloop
+
+from cdc_hooks import __version__
+from cdc_hooks.changelog import registry
+from cdc_hooks.changelog.connection import ConnectionLost, connect
+from cdc_hooks.changelog.lease import BEAT_S, Lease, release_lead, take_lead
+from cdc_hooks.config import Config, load
+from cdc_hooks.errors import CdcHooksError, ConfigError, Superseded
+from cdc_hooks.ops import systemd
+from cdc_hooks.ops.health import Health
+from cdc_hooks.ops.http import OpsServer, Readiness
+from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.term import Term
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+RECONNECT_MAX_S = 10.0
+
+log = structlog.get_logger()
+
+
+def run(config: Config, path: Path) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit status; raises CdcHooksError for what a person must mend."""
+    return uvloop.run(Daemon(config, path).run())
+
+
+class Daemon:
+    """The process: signals, the metrics port, and one term after the other."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self._config = config
+        self._path = path
+        self._metrics = Metrics()
+        self._health = Health(self._metrics)
+        self._readiness = Readiness(ready=False, why="starting")
+        self._server = OpsServer(self._metrics.registry, lambda: self._readiness)
+        self._stopping = asyncio.Event()
+        self._term: Term | None = None
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        if self._config.metrics.listen is not None:
+            host, _, port = self._config.metrics.listen.rpartition(":")
+            await self._server.start(host.strip("[]") or None, int(port))
+        log.info("starting", version=__version__, config=str(self._path), pid=os.getpid())
+        watchdog = asyncio.create_task(self._watchdog())
+        try:
+            await self._serve()
+        finally:
+            watchdog.cancel()
+            systemd.notify("STOPPING=1")
+            await self._server.stop()
+        log.info("stopped")
+        return 0
+
+    async def _serve(self) -> None:
+        """Terms, with pauses between those that failed."""
+        pause = 0.5
+        while not self._stopping.is_set():
+            try:
+                await self._lead_once()
+                pause = 0.5
+            except Superseded as error:
+                self._metrics.leading.set(0)
+                log.warning("superseded", reason=error.message)
+            except ConnectionLost as error:
+                self._metrics.leading.set(0)
+                self._say(ready=False, why=f"waiting for the database: {error.message}")
+                log.warning("database_unavailable", error=error.message, hint=error.hint, retry_in_s=pause)
+                await self._wait(pause)
+                pause = min(pause * 2, RECONNECT_MAX_S)
+            if self._term is not None and self._term.has_led:
+                pause = 0.5
+            self._term = None
+
+    async def _lead_once(self) -> None:
+        dsn = self._config.database.dsn.get_secret_value()
+        async with AsyncExitStack() as stack:
+            journal = await connect(dsn, "journal", pooled=True)
+            stack.push_async_callback(journal.close)
+            server = await registry.examine(journal)
+            if not server.pooled:
+                journal.prepare_threshold = 2
+            lease = await self._lead(journal)
+            if lease is None:
+                return
+            stack.push_async_callback(_release, journal, lease)
+            self._term = term = Term(self._config, dsn, journal, server, lease, self._health, self._metrics)
+            await term.open(stack)
+            self._metrics.leading.set(1)
+            self._say(ready=True, why="leading")
+            log.info(
+                "leading",
+                generation=lease.generation,
+                webhooks=sorted(self._config.webhooks),
+                wakes_by="notify" if term.has_doorbell else "polling",
+                reason=term.why_no_doorbell,
+            )
+            if self._stopping.is_set():
+                term.stop()
+            await term.run()
+            self._metrics.leading.set(0)
+
+    async def _lead(self, connection: AsyncConnection[Any]) -> Lease | None:
+        """Stand by until nobody leads. None: told to stop."""
+        told = False
+        while not self._stopping.is_set():
+            lease = await take_lead(connection)
+            if lease is not None:
+                return lease
+            if not told:
+                holder = await registry.leader(connection)
+                self._say(ready=True, why=f"standing by: {holder} leads")
+                log.info("standing_by", leader=holder)
+                told = True
+            await self._wait(BEAT_S)
+        return None
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            return
+        log.info("stopping")
+        systemd.notify("STOPPING=1")
+        self._stopping.set()
+        if self._term is not None:
+            self._term.stop()
+
+    def _reload(self) -> None:
+        """SIGHUP: take the new configuration, or keep the old one and say why."""
+        systemd.notify_reloading()
+        try:
+            config = load(self._path)
+            if config.database != self._config.database or config.metrics != self._config.metrics:
+                raise ConfigError(
+                    f"{self._path}: database and metrics cannot change while the daemon runs",
+                    hint="restart it: systemctl restart cdc-hooks",
+                )
+        except CdcHooksError as error:
+            log.error("reload_refused", error=error.message, hint=error.hint, running="the old configuration")
+        else:
+            log.info("reloading", config=str(self._path))
+            self._config = config
+            if self._term is not None:
+                self._term.reload(config)
+        systemd.notify("READY=1")
+
+    def _say(self, *, ready: bool, why: str) -> None:
+        self._readiness = Readiness(ready, why)
+        systemd.notify(*(["READY=1"] if ready else []), f"STATUS={why}")
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _watchdog(self) -> None:
+        interval_s = systemd.watchdog_interval_s()
+        while interval_s is not None:
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(interval_s)
+
+
+async def _release(connection: AsyncConnection[Any], lease: Lease) -> None:
+    try:
+        await release_lead(connection, lease)
+    except CdcHooksError:
+        return  # the connection is gone: the lease runs out by itself
+

@@ -1,0 +1,40 @@
+"""What became of one attempt: data only, so that the policy can decide without knowing the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Failure(StrEnum):
+    """Why an attempt has no answer, or (``redirect``) one that is not followed."""
+
+    TIMEOUT = "timeout"
+    CONNECT = "connect"
+    TLS = "tls"
+    RESET = "reset"
+    PROTOCOL = "protocol"
+    REDIRECT = "redirect"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One attempt. Either the receiver answered (``status``) or something else happened (``error``, ``detail``)."""
+
+    status: int | None = None
+    error: Failure | None = None
+    detail: str = ""
+    """What happened, in words, where ``status`` is not the whole story."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of the answer, names in lower case; shortened, without control characters."""
+    body: bytes = b""
+    """The beginning of the answer's body, as sent: possibly compressed, possibly not text."""
+    retry_after: str | None = None
+    location: str | None = None
+    duration_s: float = 0.0
+    """From the call to the answer's headers or the failure."""
+
+    @property
+    def ok(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300

@@ -1,0 +1,68 @@
+"""Writing a webhook's progress behind its back: soon, in the right order, and no oftener than needed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cdc_hooks.changelog.journal import Journal
+    from cdc_hooks.changelog.window import Progress
+
+
+class Recorder:
+    """Each progress stands for all before it, so only the newest that is not yet written is kept."""
+
+    def __init__(self, journal: Journal, webhook_id: int) -> None:
+        self._journal = journal
+        self._webhook_id = webhook_id
+        self._unsaved: Progress | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    async def now(self, progress: Progress) -> None:
+        """Write it, and return when it is durable."""
+        self._unsaved = None
+        self._cancel_timer()
+        await self._journal.record(self._webhook_id, progress)
+
+    def soon(self, progress: Progress, within_s: float) -> None:
+        """Write it, or a newer one, in the background within this time."""
+        self._unsaved = progress
+        loop = asyncio.get_running_loop()
+        due = loop.time() + within_s
+        if self._timer is None or due < self._timer.when():
+            self._cancel_timer()
+            self._timer = loop.call_at(due, self._due)
+
+    async def flush(self) -> None:
+        """Return when all is written."""
+        self._cancel_timer()
+        if self._writer is not None:
+            await self._writer
+        if self._unsaved is not None:
+            await self.now(self._unsaved)
+
+    async def close(self) -> None:
+        """Write nothing more."""
+        self._cancel_timer()
+        if self._writer is not None:
+            self._writer.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._writer
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._unsaved is not None and self._timer is None:
+            progress, self._unsaved = self._unsaved, None
+            await self._journal.record(self._webhook_id, progress)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

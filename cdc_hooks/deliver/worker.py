@@ -1,0 +1,236 @@
+"""One webhook's way through the log, round by round.
+
+A round: take the next page, shape it into lanes of batches, claim it (from then on the batches are fixed), deliver the
+lanes side by side, acknowledge. The next page is read while this one is on its way. What is in memory is never ahead of
+what a restart would find: a claim is durable before the first of its batches is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cdc_hooks.changelog.window import Page, Progress, Window
+from cdc_hooks.deliver.recorder import Recorder
+from cdc_hooks.shape import lanes, render, route
+
+if TYPE_CHECKING:
+    from cdc_hooks.changelog.journal import Journal
+    from cdc_hooks.changelog.pulse import Head
+    from cdc_hooks.changelog.reader import Reader
+    from cdc_hooks.deliver.courier import Courier
+    from cdc_hooks.model import Batch
+    from cdc_hooks.shape import Shape
+
+PARTIAL_SAVE_S = 0.02
+"""How long finished batches of a running round may stay unrecorded; after a crash they are sent again."""
+NOTHING_SAVE_S = 1.0
+"""How long a stretch of the log without anything for this webhook may stay unrecorded; after a crash it is read again."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A page made into lanes of batches."""
+
+    page: Page
+    lanes: list[list[Batch]]
+    shape: str
+
+    def claim(self, done: list[int]) -> Progress:
+        """The progress that fixes this round's batches, ``done[n]`` of lane *n* being finished."""
+        window = self.page.window
+        return Progress(window.lo_tick, window.hi_tick, self.page.after_id, self.page.to_id, tuple(done), self.shape)
+
+    def is_finished(self, done: list[int]) -> bool:
+        return all(count == len(lane) for count, lane in zip(done, self.lanes, strict=True))
+
+
+def make_round(page: Page, shape: Shape) -> Round:
+    """Pure: the same page and shape always give the same batches."""
+    return Round(page, lanes(route(page.changes, shape), shape), shape.fingerprint())
+
+
+def after(page: Page) -> Progress:
+    """Where a webhook stands when a page is finished."""
+    window = page.window
+    if page.last:
+        return Progress(window.hi_tick, window.hi_tick, 0)
+    return Progress(window.lo_tick, window.hi_tick, page.to_id)
+
+
+class Worker:
+    """Delivers one webhook's changes until it is told to stop."""
+
+    def __init__(
+        self,
+        webhook_id: int,
+        progress: Progress,
+        shape: Shape,
+        courier: Courier,
+        *,
+        journal: Journal,
+        reader: Reader,
+        head: Head,
+        epoch_of: Callable[[int], int],
+        max_wait_s: float = 0.0,
+    ) -> None:
+        self._shape = shape
+        self._courier = courier
+        self._recorder = Recorder(journal, webhook_id)
+        self._reader = reader
+        self._head = head
+        self._epoch_of = epoch_of
+        self._max_wait_s = max_wait_s
+        self._stopping = False
+        self._progress = progress
+        self._window: Window | None = None
+        self._next: asyncio.Task[Page] | None = None
+        self._ahead: asyncio.Task[Page] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands now; what is recorded may be a little behind."""
+        return self._progress
+
+    def stop(self) -> None:
+        """Finish the attempts that are under way, then return from ``run``. May be called before it, and twice."""
+        self._stopping = True
+        self._courier.stop()
+        if self._next is not None:
+            self._next.cancel()
+
+    async def run(self) -> None:
+        try:
+            if self._progress.lo_tick < self._progress.hi_tick:
+                self._window = await self._reader.open_window(self._progress.lo_tick, self._progress.hi_tick)
+            if self._window is not None and self._progress.to_id is not None:
+                await self._resume(self._window, self._progress)
+            while not self._stopping:
+                page = await self._page_or_stop()
+                if page is None:
+                    break
+                this = make_round(page, self._shape)
+                self._read_ahead(page)
+                if any(this.lanes):
+                    done = [0] * len(this.lanes)
+                    await self._recorder.now(this.claim(done))
+                    await self._deliver(this, done)
+                else:
+                    self._arrive(page)
+                    self._recorder.soon(self._progress, NOTHING_SAVE_S)
+            await self._recorder.flush()
+        finally:
+            await self._recorder.close()
+            if self._ahead is not None:
+                self._ahead.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await self._ahead
+
+    # -- pages ----------------------------------------------------------------------------------------------------
+
+    async def _page_or_stop(self) -> Page | None:
+        self._next = asyncio.create_task(self._gathered_page())
+        try:
+            return await self._next
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stopping and not (task and task.cancelling()):
+                return None
+            self._next.cancel()
+            raise
+        finally:
+            self._next = None
+
+    async def _gathered_page(self) -> Page:
+        """The next page; if it is small and the webhook wants to wait for more, a page of what gathers meanwhile."""
+        page = await self._next_page()
+        deadline = time.monotonic() + self._max_wait_s
+        while page.last and 0 < len(route(page.changes, self._shape)) < self._shape.max_events:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(left):
+                    head = await self._head.beyond(page.window.hi_tick)
+            except TimeoutError:
+                break
+            self._window = await self._reader.open_window(page.window.lo_tick, head)
+            page = await self._reader.page(self._window, page.after_id)
+        return page
+
+    async def _next_page(self) -> Page:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            page = await ahead
+            self._window = page.window
+            return page
+        if self._window is not None:
+            return await self._reader.page(self._window, self._progress.after_id)
+        lo = self._progress.lo_tick
+        hi = await self._head.beyond(lo)
+        newest = self._head.window
+        if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
+            return await self._first_page(lo, hi)
+        self._window = newest
+        return await self._reader.page(newest, newest.after_id)
+
+    async def _first_page(self, lo: int, hi: int) -> Page:
+        self._window = await self._reader.open_window(lo, hi)
+        return await self._reader.page(self._window, self._window.after_id)
+
+    def _read_ahead(self, page: Page) -> None:
+        """Begin to read what follows a page in its window."""
+        if not page.last:
+            self._ahead = asyncio.create_task(self._reader.page(page.window, page.to_id))
+
+    # -- rounds ---------------------------------------------------------------------------------------------------
+
+    async def _resume(self, window: Window, claimed: Progress) -> None:
+        """Go on with a round that was claimed before: the same batches, but for those that are finished."""
+        assert claimed.to_id is not None
+        page = await self._reader.claimed_page(window, claimed.after_id, claimed.to_id)
+        this = make_round(page, self._shape)
+        done = list(claimed.done)
+        if claimed.shape != this.shape or len(done) != len(this.lanes):
+            log.warning("claim_shaped_anew", webhook=self._shape.webhook, reason="the configuration has changed")
+            done = [0] * len(this.lanes)
+            await self._recorder.now(this.claim(done))
+        await self._deliver(this, done)
+
+    async def _deliver(self, this: Round, done: list[int]) -> None:
+        """Deliver what is left of a round, its lanes side by side, and count in ``done`` what is finished."""
+
+        async def deliver_lane(lane: int) -> None:
+            for batch in this.lanes[lane][done[lane] :]:
+                if self._stopping or not await self._courier.deliver(render(batch, self._shape, self._epoch_of)):
+                    return
+                done[lane] += 1
+                self._recorder.soon(this.claim(done), PARTIAL_SAVE_S)
+
+        if len(this.lanes) == 1:
+            await deliver_lane(0)
+        else:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for lane in range(len(this.lanes)):
+                        group.create_task(deliver_lane(lane))
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+        if this.is_finished(done):
+            self._arrive(this.page)
+        else:
+            self._progress = this.claim(done)
+        self._recorder.soon(self._progress, 0.0)
+
+    def _arrive(self, page: Page) -> None:
+        self._progress = after(page)
+        if page.last:
+            self._window = None

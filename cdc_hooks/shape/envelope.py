@@ -1,0 +1,140 @@
+"""What goes over the wire: the formats of bodies, and the ids of messages.
+
+A format is an entry in ``FORMATS``: how large its items and its envelope are at most, and how it is written. Nothing
+else knows about formats.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cdc_hooks.model import Action, Batch, Change, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cdc_hooks.shape.webhook import Shape
+
+_EPOCH_DIGITS = 10  # an integer of PostgreSQL
+_ITEM = b'{"eventId":"%b-%d","rowId":%b,"timestamp":"%b","data":%b}'
+_ITEM_SIZE = len(_ITEM % (b"1" * _EPOCH_DIGITS, 0, b"", b"", b"")) - 1 + len(b",")  # less the one digit of the id
+_PREVIOUS = b',"previousRowId":'
+_TRUNCATED = b',"truncated":true'
+_LONGEST_ACTION = max((action.value for action in Action), key=len)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A shape of bodies. The two sizes are upper bounds, exact but for the digits of epochs, ids and counts."""
+
+    item_sizes: Callable[[Sequence[Change]], list[int]]
+    """Bytes of each change in the body, with the comma that follows it; the changes are in log order."""
+    envelope_size: Callable[[Shape, str], int]
+    """Bytes of a body beside its items, for a table."""
+    render: Callable[[Batch, Shape, Callable[[int], int]], Message]
+
+
+def render(batch: Batch, shape: Shape, epoch_of: Callable[[int], int]) -> Message:
+    """The batch made ready to send; ``epoch_of`` gives the epoch of a change's id and never falls as ids rise."""
+    return FORMATS[shape.format].render(batch, shape, epoch_of)
+
+
+def _render_batch(batch: Batch, shape: Shape, epoch_of: Callable[[int], int]) -> Message:
+    first, last = batch.changes[0].id, batch.changes[-1].id
+    first_epoch, last_epoch = epoch_of(first), epoch_of(last)
+    if first_epoch == last_epoch:
+        epoch = b"%d" % first_epoch
+        items = [_item(change, epoch) for change in batch.changes]
+    else:
+        items = [_item(change, b"%d" % epoch_of(change.id)) for change in batch.changes]
+    joined = b",".join(items)
+    message_id = _message_id(batch, shape, joined)
+    return Message(
+        id=message_id,
+        body=b"".join([*_envelope(shape, batch.table, batch.action, len(items), message_id), joined, b"]}"]),
+        table=batch.table,
+        action=batch.action,
+        event_count=len(items),
+        first_event=f"{first_epoch}-{first}",
+        last_event=f"{last_epoch}-{last}",
+        first_at=batch.changes[0].at,
+    )
+
+
+def _item(change: Change, epoch: bytes) -> bytes:
+    number, _, _, key, old_key, at, data, truncated = change
+    if old_key is None and data is not None and key is not None:
+        return _ITEM % (epoch, number, key, at, data)
+    row_id = b"0" if key is None else key
+    if old_key is not None:
+        row_id = b"%b%b%b" % (row_id, _PREVIOUS, old_key)
+    row = b"null" if data is None else data
+    return _ITEM % (epoch, number, row_id, at, row + _TRUNCATED if truncated else row)
+
+
+def _batch_item_sizes(changes: Sequence[Change]) -> list[int]:
+    fixed = _ITEM_SIZE + len(str(changes[-1].id))
+    return [
+        fixed
+        + len(at)
+        + (1 if key is None else len(key))
+        + (4 if data is None else len(data))
+        + (0 if old_key is None else len(_PREVIOUS) + len(old_key))
+        + (len(_TRUNCATED) if truncated else 0)
+        for _, _, _, key, old_key, at, data, truncated in changes
+    ]
+
+
+def _batch_envelope_size(shape: Shape, table: str) -> int:
+    longest_id = _PREFIX + "a" * 26
+    head = _envelope(shape, table, Action(_LONGEST_ACTION), shape.max_events, longest_id)
+    return sum(map(len, head)) + len(b"]}") - len(b",")  # the last item has no comma
+
+
+def _envelope(shape: Shape, table: str, action: Action, count: int, message_id: str) -> tuple[bytes, ...]:
+    """All of a body that comes before its items."""
+    signature = hmac.digest(shape.hmac_key, message_id.encode(), "sha256").hex()
+    client = b"" if shape.client_code is None else b'"clientCode":%b,' % _json(shape.client_code)
+    return (
+        b'{"id":"%b","hmac":"%b",' % (message_id.encode(), signature.encode()),
+        client,
+        b'"table":%b,"action":"%b",' % (_json(display_name(table)), action.value.encode()),
+        b'"eventCount":%d,"items":[' % count,
+    )
+
+
+_PREFIX = "msg_"
+
+
+def _message_id(batch: Batch, shape: Shape, items: bytes) -> str:
+    """Made of all that the body says, and of who says it: the same id means the same bytes, in every process."""
+    said = _json([shape.format, shape.installation, shape.webhook, shape.client_code, batch.table, batch.action])
+    digest = hashlib.blake2b(said, digest_size=16, person=b"cdc-hooks batch")
+    digest.update(b"\n")
+    digest.update(items)
+    return _PREFIX + base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+
+
+@lru_cache(maxsize=4096)
+def display_name(table: str) -> str:
+    """How a body names a table: bare where the schema is public, else by its SQL name.
+
+    A bare name with a dot in it would look like a table of another schema: it keeps its SQL name.
+    """
+    schema, _, name = table.partition(".")
+    if name.startswith('"'):
+        name = name[1:-1].replace('""', '"')
+    return name if schema == "public" and "." not in name else table
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+FORMATS = {"batch": Format(_batch_item_sizes, _batch_envelope_size, _render_batch)}

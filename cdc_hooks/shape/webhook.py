@@ -1,0 +1,70 @@
+"""What of a webhook's configuration shapes its batches and bodies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cdc_hooks.model import Action
+
+Ordering = Literal["key", "strict", "none"]
+
+# Raised whenever the same configuration and page would give other batches than the version before did.
+_RULES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What a webhook wants of one table."""
+
+    actions: frozenset[Action]
+    fields: tuple[str, ...] | None
+    """Columns in the order in which they are sent; None: all of the log's; (): none, ``data`` is null."""
+    passthrough: bool
+    """The log holds exactly these fields: rows are sent as they are, unparsed."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that decides which batches a webhook gets of a page, and their bytes."""
+
+    webhook: str
+    installation: str
+    """UUID of the cdc_hooks schema, so that two databases never make the same message id."""
+    subscriptions: Mapping[str, Subscription]
+    """By SQL name of the table, as in ``Change.table``."""
+    ordering: Ordering
+    concurrency: int
+    max_events: int
+    max_bytes: int
+    """Of a whole body. A single change that is larger goes alone."""
+    client_code: str | None
+    hmac_key: bytes = field(repr=False)
+    format: str = "batch"
+
+    def fingerprint(self) -> str:
+        """A short, stable hash of what decides the batches of a page: a claim is only resumed under the same one.
+
+        The key is left out on purpose: after a rotation the same batches go out, with the new key's ``hmac``.
+        """
+        said = [
+            _RULES_VERSION,
+            self.installation,
+            self.webhook,
+            [
+                [table, sorted(wanted.actions), wanted.fields, wanted.passthrough]
+                for table, wanted in sorted(self.subscriptions.items())
+            ],
+            self.ordering,
+            self.concurrency,
+            self.max_events,
+            self.max_bytes,
+            self.client_code,
+            self.format,
+        ]
+        return hashlib.blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()

@@ -1,0 +1,1 @@
+COMMENT ON TRIGGER {trigger} ON {table} IS {comment};

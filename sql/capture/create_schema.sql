@@ -1,0 +1,1 @@
+CREATE SCHEMA cdc_hooks AUTHORIZATION {owner};

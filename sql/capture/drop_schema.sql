@@ -1,0 +1,1 @@
+DROP SCHEMA cdc_hooks CASCADE;

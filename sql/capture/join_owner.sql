@@ -1,0 +1,1 @@
+GRANT {owner} TO CURRENT_USER{options};

@@ -1,0 +1,1 @@
+INSERT INTO cdc_hooks.migration (version) VALUES ({version});

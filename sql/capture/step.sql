@@ -1,0 +1,4 @@
+{title}
+BEGIN;
+{lock_timeout}{lock};
+{statements}COMMIT;

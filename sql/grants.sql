@@ -1,0 +1,32 @@
+-- What the daemon's role may do: read all that is in the schema cdc_hooks, write what a daemon writes, and nothing else.
+-- It may not write to the change log, and it gets nothing on your own tables. The query missing_grants in
+-- queries/capture.sql knows the same list; a test proves both equal.
+
+GRANT USAGE ON SCHEMA cdc_hooks TO {daemon};
+GRANT SELECT ON ALL TABLES IN SCHEMA cdc_hooks TO {daemon};
+GRANT INSERT, DELETE ON cdc_hooks.tick, cdc_hooks.progress TO {daemon};
+GRANT UPDATE ON cdc_hooks.leader TO {daemon};
+GRANT INSERT, UPDATE ON cdc_hooks.webhook, cdc_hooks.delivery, cdc_hooks.gap, cdc_hooks.epoch TO {daemon};
+GRANT DELETE ON cdc_hooks.delivery TO {daemon};
+GRANT SELECT, UPDATE ON SEQUENCE cdc_hooks.doorbell, cdc_hooks.lease TO {daemon};
+GRANT SELECT ON SEQUENCE cdc_hooks.change_id TO {daemon};
+
+-- The partitions of the log, to give back their space; and the functions that are not capture functions.
+DO $grants$
+DECLARE
+    one text;
+BEGIN
+    FOR one IN
+        SELECT pg_catalog.format('TRUNCATE ON %s', i.inhrelid::pg_catalog.regclass)
+          FROM pg_catalog.pg_inherits i
+         WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass
+        UNION ALL
+        SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)
+          FROM pg_catalog.pg_proc p
+         WHERE p.pronamespace = 'cdc_hooks'::pg_catalog.regnamespace
+           AND NOT pg_catalog.starts_with(p.proname, 'capture_')
+    LOOP
+        EXECUTE pg_catalog.format('GRANT %s TO %I', one, {daemon_name});
+    END LOOP;
+END
+$grants$;

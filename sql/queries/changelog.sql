@@ -1,0 +1,211 @@
+-- The daemon's queries on the change log, the ticks and the progress. All run as the daemon's role.
+
+-- name: about
+-- What must be known before anything else: is this a server and a schema that we can work with, and can it be written?
+SELECT pg_catalog.current_setting('server_version_num')::integer AS server_version,
+       pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('transaction_read_only')::boolean AS read_only,
+       pg_catalog.current_setting('max_prepared_transactions')::integer > 0 AS prepared_transactions,
+       pg_catalog.to_regclass('cdc_hooks.migration') IS NOT NULL AS installed;
+
+-- name: schema_version
+SELECT max(version) FROM cdc_hooks.migration;
+
+-- name: installation
+SELECT id::text FROM cdc_hooks.installation;
+
+-- name: cluster
+-- Which history of which cluster this is, and how far its transactions are. The timeline comes from the WAL's name,
+-- which changes at the moment of a promotion; the control file follows only at the next checkpoint.
+SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system_identifier,
+       ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS timeline,
+       pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::numeric AS next_xid,
+       (SELECT t.next_xid::text::numeric FROM cdc_hooks.tick t ORDER BY t.id DESC LIMIT 1) AS newest_tick_xid;
+
+-- name: epochs
+SELECT epoch, first_id, system_identifier, timeline FROM cdc_hooks.epoch ORDER BY epoch;
+
+-- name: begin_epoch
+-- A new epoch begins above all that a tick of the old one has seen.
+INSERT INTO cdc_hooks.epoch (epoch, first_id, system_identifier, timeline)
+SELECT coalesce(max(e.epoch), 0) + 1,
+       CASE WHEN max(e.epoch) IS NULL THEN 0 ELSE (SELECT t.upto_id + 1 FROM cdc_hooks.tick t ORDER BY t.id DESC LIMIT 1) END,
+       %(system_identifier)s, %(timeline)s
+  FROM cdc_hooks.epoch e;
+
+-- name: take_lead
+SELECT cdc_hooks.take_lead(%(holder)s, %(lease_ms)s);
+
+-- name: leader
+SELECT holder, pg_catalog.to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') FROM cdc_hooks.leader;
+
+-- name: release_lead
+-- Only who still leads gives the lease back.
+SELECT pg_catalog.setval('cdc_hooks.lease', 0), pg_catalog.setval('cdc_hooks.doorbell', 0)
+  FROM cdc_hooks.leader WHERE generation = %(generation)s;
+
+-- name: heartbeat
+SELECT cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s, %(ring_ms)s);
+
+-- name: look
+SELECT oldest_xid::text::bigint, lo_tick, hi_tick, first_xid::text::bigint, snapshot::text, late::text[]::bigint[],
+       after_id, upto_id
+  FROM cdc_hooks.make_tick(%(generation)s, %(forced)s);
+
+-- name: look_and_beat
+-- An idle daemon's only query: keep the lead, keep the doorbell set, see whether anything was missed.
+SELECT t.oldest_xid::text::bigint, t.lo_tick, t.hi_tick, t.first_xid::text::bigint, t.snapshot::text,
+       t.late::text[]::bigint[], t.after_id, t.upto_id
+  FROM cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s, %(ring_ms)s) AS beat
+ CROSS JOIN cdc_hooks.make_tick(%(generation)s, false) AS t;
+
+-- name: own_xid
+SELECT pg_catalog.pg_current_xact_id()::text::bigint;
+
+-- name: open_window
+SELECT lo_tick, hi_tick, first_xid::text::bigint, snapshot::text, late::text[]::bigint[], after_id, upto_id
+  FROM cdc_hooks.open_window(%(lo)s, %(hi)s);
+
+-- name: page
+-- The changes of a window with ids in (after_id, upto_id], which lie in one partition: in order, at most max_rows of
+-- them, and no more after the one with which max_bytes are reached. EXPLAIN must show an index scan on one partition and
+-- no sort (a test looks).
+SELECT id, table_name, action, key, old_key,
+       to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at, data, truncated
+  FROM (SELECT *, sum(coalesce(octet_length(data), 0) + 200) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)
+                  - coalesce(octet_length(data), 0) - 200 AS bytes_before
+          FROM (SELECT id, table_name, action, key, old_key, at, data, truncated
+                  FROM cdc_hooks.change
+                 WHERE ((id >> 18) %% 16) = %(slot)s
+                   AND id > %(after_id)s AND id <= %(upto_id)s
+                   AND ((xid >= %(first_xid)s::xid8
+                         AND (xid < %(all_below)s::xid8 OR pg_catalog.pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)))
+                        OR xid = ANY (%(late)s::xid8[]))
+                 ORDER BY id
+                 LIMIT %(max_rows)s) AS c) AS p
+ WHERE bytes_before < %(max_bytes)s;
+
+-- name: next_id
+-- The first id above after_id that is in the log at all, to leap over ranges that were reclaimed.
+SELECT id FROM cdc_hooks.change WHERE id > %(after_id)s ORDER BY id LIMIT 1;
+
+-- name: record
+-- Claims and acknowledgements of several webhooks at once. No row comes back when superseded (SQLSTATE CH001 then).
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
+SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[], p.shape
+  FROM lead,
+       unnest(%(webhook_ids)s::integer[], %(lo_ticks)s::bigint[], %(hi_ticks)s::bigint[], %(after_ids)s::bigint[],
+              %(to_ids)s::bigint[], %(done)s::text[], %(shapes)s::text[])
+       AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape);
+
+-- name: webhooks
+SELECT id, name, state FROM cdc_hooks.webhook;
+
+-- name: add_webhook
+INSERT INTO cdc_hooks.webhook (name) VALUES (%(name)s) RETURNING id;
+
+-- name: set_webhook_state
+UPDATE cdc_hooks.webhook SET state = %(state)s, state_at = pg_catalog.clock_timestamp()
+ WHERE id = %(webhook_id)s AND state <> %(state)s;
+
+-- name: note_webhook
+-- What status shows; written every few seconds at most.
+UPDATE cdc_hooks.webhook
+   SET state = %(state)s,
+       state_at = CASE WHEN state = %(state)s THEN state_at ELSE pg_catalog.clock_timestamp() END,
+       delivered = delivered + %(delivered)s,
+       last_success_at = coalesce(%(last_success_at)s, last_success_at),
+       last_error_at = coalesce(%(last_error_at)s, last_error_at),
+       last_error = coalesce(%(last_error)s, last_error)
+ WHERE id = %(webhook_id)s;
+
+-- name: progress
+-- The newest progress of one webhook.
+SELECT lo_tick, hi_tick, after_id, to_id, done, shape
+  FROM cdc_hooks.progress WHERE webhook_id = %(webhook_id)s ORDER BY id DESC LIMIT 1;
+
+-- name: newest_tick
+SELECT id, upto_id FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
+
+-- name: add_gap
+INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason) VALUES (%(webhook_id)s, %(after_id)s, %(upto_id)s, %(reason)s);
+
+-- name: tick_after_id
+SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;
+
+-- name: reclaim
+SELECT cdc_hooks.reclaim(%(generation)s, %(slot)s, pg_catalog.make_interval(secs => %(history_s)s));
+
+-- name: trim_ticks
+-- Ticks that no webhook stands on: all but one in 1,024, which tell later where a long transaction began, and but the
+-- newest 8,192. Only in (after, upto], so that what was trimmed before is not walked over again.
+DELETE FROM cdc_hooks.tick
+ WHERE id > %(after)s AND id <= %(upto)s AND id %% 1024 <> 0
+   AND id <> ALL (SELECT unnest(ARRAY[p.lo_tick, p.hi_tick])
+                    FROM cdc_hooks.webhook w
+                   CROSS JOIN LATERAL (SELECT lo_tick, hi_tick FROM cdc_hooks.progress p WHERE p.webhook_id = w.id
+                                        ORDER BY p.id DESC LIMIT 1) AS p);
+
+-- name: trim_progress
+-- Progress that newer progress has replaced.
+DELETE FROM cdc_hooks.progress p
+ USING cdc_hooks.webhook w
+ CROSS JOIN LATERAL (SELECT id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS newest
+ WHERE p.webhook_id = w.id AND p.id < newest.id AND p.id > %(after)s AND p.id <= %(upto)s;
+
+-- name: newest_progress
+SELECT coalesce(max(id), 0) FROM cdc_hooks.progress;
+
+-- name: log_size
+SELECT coalesce(sum(pg_catalog.pg_total_relation_size(i.inhrelid)), 0)::bigint
+  FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass;
+
+-- name: notify_queue
+SELECT pg_catalog.pg_notification_queue_usage();
+
+-- name: failed_delivery
+-- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event, last_event,
+                                attempts, first_attempt_at, last_attempt_at, next_attempt_at, last_status, last_error, body)
+VALUES (%(webhook_id)s, %(message_id)s, %(state)s, %(table_name)s, %(action)s, %(event_count)s, %(first_event)s,
+        %(last_event)s, %(attempts)s, %(at)s, %(at)s, %(next_attempt_at)s, %(last_status)s, %(last_error)s, %(body)s)
+ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
+   SET state = excluded.state, attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at,
+       next_attempt_at = excluded.next_attempt_at, last_status = excluded.last_status, last_error = excluded.last_error;
+
+-- name: delivered_at_last
+DELETE FROM cdc_hooks.delivery WHERE webhook_id = %(webhook_id)s AND message_id = %(message_id)s AND state = 'retrying';
+
+-- name: unfinished_deliveries
+SELECT message_id, state, attempts, coalesce(EXTRACT(epoch FROM next_attempt_at), 0)::double precision FROM cdc_hooks.delivery
+ WHERE webhook_id = %(webhook_id)s AND (state = 'retrying' OR last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour');
+
+-- name: dead_letters
+SELECT w.name, count(*) FROM cdc_hooks.delivery d JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+ WHERE d.state = 'dead' GROUP BY w.name;
+
+-- name: backend_pid
+SELECT pg_catalog.pg_backend_pid();
+
+-- name: oldest_newest_progress
+-- The oldest of the webhooks' newest progress.
+SELECT coalesce(min(newest.id) - 1, 0)
+  FROM cdc_hooks.webhook w
+ CROSS JOIN LATERAL (SELECT id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS newest;
+
+-- name: behind
+-- How far webhooks are behind the log: ids given out since (of all tables, also of transactions that were rolled back:
+-- an upper bound), and seconds since the tick that they have not finished.
+SELECT p.webhook_id,
+       greatest(0, s.last_id - greatest(p.after_id, t.upto_id)) AS backlog,
+       CASE WHEN s.last_id > greatest(p.after_id, t.upto_id)
+            THEN EXTRACT(epoch FROM pg_catalog.clock_timestamp() - coalesce(n.at, t.at)) ELSE 0 END AS lag_s
+  FROM (SELECT last_value AS last_id FROM cdc_hooks.change_id) AS s
+ CROSS JOIN unnest(%(webhook_ids)s::integer[], %(ticks)s::bigint[], %(after_ids)s::bigint[]) AS p (webhook_id, tick, after_id)
+  JOIN cdc_hooks.tick t ON t.id = p.tick
+  LEFT JOIN LATERAL (SELECT at FROM cdc_hooks.tick n WHERE n.id > p.tick ORDER BY n.id LIMIT 1) AS n ON true;
+
+-- name: canonical_names
+-- Tables' names as the log has them: quoted where this server's SQL needs it.
+SELECT given, pg_catalog.format('%%I.%%I', part[1], part[2])
+  FROM unnest(%(names)s::text[]) AS given CROSS JOIN LATERAL pg_catalog.parse_ident(given) AS part;

@@ -1,0 +1,123 @@
+"""Whom a sender trusts: the system's authorities, those of ``ca_file``, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from cdc_hooks.deliver.outcome import Failure, Outcome
+from cdc_hooks.deliver.policy import classify
+from cdc_hooks.deliver.post import Sender
+from cdc_hooks.errors import ConfigError
+from cdc_hooks.model import Action, Message
+from tests.receivers import Receiver
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MESSAGE = Message("msg_1", b"{}", "orders", Action.UPDATE, 1, "1-1", "1-1")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
+
+
+def attempt(tls: ssl.SSLContext | None, ca_file: Path | None, host: str = "localhost") -> tuple[Outcome, Receiver]:
+    async def run() -> tuple[Outcome, Receiver]:
+        async with Receiver(tls=tls) as receiver:
+            url = f"https://{host}:{receiver.port}/"
+            to = Sender(url, connect_timeout_s=30, total_timeout_s=30, ca_file=ca_file)
+            try:
+                return await to.post(MESSAGE, {}), receiver
+            finally:
+                await to.aclose()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_an_authority_of_the_file_is_trusted(authority: trustme.CA, ca_file: Path, host: str) -> None:
+    outcome, receiver = attempt(serving(authority.issue_cert(host)), ca_file, host)
+    assert outcome.ok
+    assert len(receiver.requests) == 1
+
+
+def test_the_file_adds_to_the_authorities_of_the_system(ca_file: Path) -> None:
+    to = Sender("https://localhost/", connect_timeout_s=1, total_timeout_s=1, ca_file=ca_file)
+    assert to._tls is not None
+    assert len(to._tls.get_ca_certs()) == 1 + len(ssl.create_default_context().get_ca_certs())
+
+
+@pytest.mark.parametrize("trusting", [True, False], ids=["another authority", "the system's"])
+def test_an_unknown_authority_is_not_trusted(ca_file: Path, trusting: bool) -> None:
+    outcome, receiver = attempt(serving(trustme.CA().issue_cert("localhost")), ca_file if trusting else None)
+    refused(outcome, receiver, "TLS: certificate verify failed: unable to get local issuer certificate")
+
+
+def test_a_certificate_for_another_host(authority: trustme.CA, ca_file: Path) -> None:
+    outcome, receiver = attempt(serving(authority.issue_cert("receiver.example")), ca_file)
+    refused(outcome, receiver, "TLS: certificate verify failed: Hostname mismatch")
+
+
+def test_an_expired_certificate(authority: trustme.CA, ca_file: Path) -> None:
+    expired = authority.issue_cert("localhost", not_after=datetime.now(UTC) - timedelta(days=1))
+    outcome, receiver = attempt(serving(expired), ca_file)
+    refused(outcome, receiver, "TLS: certificate verify failed: certificate has expired")
+
+
+def test_a_receiver_that_speaks_no_tls() -> None:
+    outcome, _ = attempt(None, None)
+    assert outcome.error in (Failure.TLS, Failure.RESET, Failure.TIMEOUT)
+
+
+def test_connections_are_used_again(authority: trustme.CA, ca_file: Path) -> None:
+    async def run() -> None:
+        async with Receiver(tls=serving(authority.issue_cert("localhost"))) as receiver:
+            to = Sender(
+                f"https://localhost:{receiver.port}/", connect_timeout_s=30, total_timeout_s=30, ca_file=ca_file
+            )
+            for _ in range(5):
+                assert (await to.post(MESSAGE, {})).ok
+            await to.aclose()
+            assert receiver.connections == 1
+            await receiver.until(lambda: receiver.open_connections == 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "no such file or directory"), (b"", "it holds no PEM certificate")]
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        Sender("https://localhost/", connect_timeout_s=1, total_timeout_s=1, ca_file=path)
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+
+
+def refused(outcome: Outcome, receiver: Receiver, words: str) -> None:
+    assert (outcome.status, outcome.error) == (None, Failure.TLS)
+    assert classify(outcome).startswith(words)
+    assert receiver.requests == []
