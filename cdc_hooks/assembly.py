@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from cdc_hooks.capture import Wanted
 from cdc_hooks.config import captures
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
+from cdc_hooks.errors import ConfigError
 from cdc_hooks.shape import Shape, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cdc_hooks.config import Config, Webhook
+    from cdc_hooks.config import Config, TableCapture, Webhook
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,12 @@ class Plan:
     max_wait_s: float
 
     @classmethod
-    def of(cls, name: str, webhook: Webhook, names: Mapping[str, str], installation: str) -> Self:
-        """``names``: the configuration's names of tables, each with the name that the log has."""
+    def of(cls, name: str, webhook: Webhook, installation: str) -> Self:
         keys = webhook.signing_keys
         subscriptions = {
             # Never passed through unparsed where there is a list of fields: the log may still hold rows from before
             # the capture was narrowed to it.
-            names[table]: Subscription(frozenset(wish.actions), wish.fields, passthrough=wish.fields is None)
+            table: Subscription(frozenset(wish.actions), wish.fields, passthrough=wish.fields is None)
             for table, wish in webhook.tables.items()
         }
         shape = Shape(
@@ -64,14 +63,24 @@ class Plan:
         )
 
 
-def tables_of(config: Config) -> list[str]:
-    """The tables that some webhook wants, by the configuration's names."""
-    return [capture.table for capture in captures(config)]
+def wanted(config: Config) -> list[Wanted]:
+    """What the webhooks want captured, table by table."""
+    return [_wanted(one) for one in captures(config)]
 
 
-async def audit(connection: object, config: Config) -> list[object]:
-    return []
-
-
-def publish(findings: list[object], config: Config, metrics: object) -> None:
-    return
+def _wanted(one: TableCapture) -> Wanted:
+    if one.columns == ():
+        raise ConfigError(
+            f"table {one.table}: every webhook has an empty list of fields, and so there is no column to capture",
+            hint="name one column in one of the lists, such as the key",
+        )
+    return Wanted(
+        table=one.table,
+        actions=one.actions,
+        columns=one.columns,
+        exclude=one.rules.exclude,
+        key=one.rules.key,
+        when=one.rules.when,
+        level=one.rules.level.value,
+        max_row_bytes=one.rules.max_row_bytes,
+    )

@@ -45,15 +45,25 @@ class Batch(NamedTuple):
     changes: tuple[Change, ...]
 
 
+class Gap(NamedTuple):
+    """A range of the change log, (after_id, upto_id], of which a webhook may not have got everything."""
+
+    id: int
+    after_id: int
+    upto_id: int
+    reason: str
+
+
 class Message(NamedTuple):
-    """A batch made ready to send: the same batch always has the same ``id`` and ``body``."""
+    """A batch (or the news of a gap) made ready to send: the same one always has the same ``id`` and ``body``."""
 
     id: str
     body: bytes
     table: str
-    action: Action
+    action: str
+    """An Action, or ``gap``."""
     event_count: int
     first_event: str
     last_event: str
-    first_at: bytes
+    first_at: bytes | None
     """When its first row was written."""

@@ -16,10 +16,12 @@ from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.listener import Listener
 from cdc_hooks.changelog.pulse import Head, Pulse
 from cdc_hooks.changelog.reader import Reader
+from cdc_hooks.config import WhenFull
 from cdc_hooks.deliver.courier import Courier
 from cdc_hooks.deliver.ledger import Ledger
 from cdc_hooks.deliver.worker import Worker
 from cdc_hooks.errors import DatabaseError, Superseded
+from cdc_hooks.ops.capture_watch import CaptureWatch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -36,7 +38,7 @@ GRACE_S = 10.0
 """How long attempts that are under way may take to finish when the daemon stops or reloads."""
 NOTES_S = 5.0
 AUDIT_S = 60.0
-TIDY_S = 30.0
+TIDY_S = 60.0
 RESTART_S = 5.0
 
 log = structlog.get_logger()
@@ -81,10 +83,10 @@ class Term:
         ]
         for reading in (live, history):
             await scan_in_order(reading)
-        self._reader = Reader(live, history, on_read=self._metrics.read)
+        self._reader = Reader(live, history, webhooks=len(self._config.webhooks), on_read=self._metrics.read)
         self._ledger = Ledger(ledger)
         self._tidy = Housekeeper(tidy, self._lease, history_s=self._config.change_log.history)
-        self._audit_connection = tidy
+        self._watch = CaptureWatch(tidy, self._metrics)
         self._listener = Listener(ear)
         await self._listener.begin()
         if self._server.prepared_transactions:
@@ -131,11 +133,10 @@ class Term:
             starts = {name: webhook.start.value for name, webhook in config.webhooks.items()}
             self._ids = await registry.register(self._connection, self._journal, starts)
             self._head.tick = max(self._head.tick, await registry.newest_tick(self._connection))
-            names = await registry.canonical_names(self._connection, assembly.tables_of(config))
             for gone in set(self._workers) - set(self._ids):
                 self._health.forget(gone)
             self._workers = {}
-            running = [asyncio.create_task(self._serve_webhook(name, config, names)) for name in self._ids]
+            running = [asyncio.create_task(self._serve_webhook(name, config)) for name in self._ids]
             self.has_led = True
             again = asyncio.create_task(self._again.wait())
             try:
@@ -153,13 +154,13 @@ class Term:
                 await cancel(again, *running)
         await self._write_notes()
 
-    async def _serve_webhook(self, name: str, config: Config, names: dict[str, str]) -> None:
+    async def _serve_webhook(self, name: str, config: Config) -> None:
         """One worker after the other: what breaks one, by a fault of ours, must not break the rest."""
         webhook = config.webhooks[name]
         self._health.watch(name)
         while not self._again.is_set():
             try:
-                await self._work(name, assembly.Plan.of(name, webhook, names, self._installation))
+                await self._work(name, assembly.Plan.of(name, webhook, self._installation))
             except (Superseded, ConnectionLost):
                 raise
             except Exception:
@@ -221,15 +222,34 @@ class Term:
         if emptied:
             log.info("log_reclaimed", partitions=emptied)
         log_bytes, queue = await self._tidy.sizes()
+        log_bytes = await self._keep_budget(log_bytes)
         self._metrics.log_bytes.set(log_bytes)
         self._metrics.notify_queue.set(queue)
         dead = await self._tidy.dead_letters()
         for name in self._workers:
             self._metrics.dead_letters.labels(name).set(dead.get(name, 0))
 
+    async def _keep_budget(self, log_bytes: int) -> int:
+        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then."""
+        budget = self._config.change_log
+        while budget.max_bytes is not None and log_bytes > budget.max_bytes:
+            dropped = await self._tidy.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
+            if dropped is None:
+                log.error(
+                    "log_over_budget",
+                    bytes=log_bytes,
+                    max_bytes=budget.max_bytes,
+                    hint="see cdc-hooks status for the webhook that is behind; nothing is dropped",
+                )
+                break
+            log_bytes, _ = await self._tidy.sizes()
+            log.error("log_dropped", partition=dropped, bytes=log_bytes, max_bytes=budget.max_bytes)
+            for worker in self._workers.values():
+                worker.look_for_gaps()
+        return log_bytes
+
     async def _audit(self) -> None:
-        findings = await assembly.audit(self._audit_connection, self._config)
-        assembly.publish(findings, self._config, self._metrics)
+        await self._watch.look(assembly.wanted(self._config))
 
     async def _every(self, seconds: float, action: Any) -> None:
         while True:

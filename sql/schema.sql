@@ -177,14 +177,17 @@ CREATE TABLE cdc_hooks.delivery (
     CONSTRAINT retrying_has_a_next_attempt CHECK ((state = 'retrying') = (next_attempt_at IS NOT NULL))
 );
 
--- Ranges of the log that a webhook did not get: dropped by the disk budget, or left behind by a rebase.
+-- Ranges of the log that a webhook did not get: dropped by the disk budget, or left behind by a rebase. The receiver is
+-- told of each by a message of its own, before anything that comes after.
 CREATE TABLE cdc_hooks.gap (
     id          bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     webhook_id  integer     NOT NULL REFERENCES cdc_hooks.webhook (id),
     after_id    bigint      NOT NULL,
     upto_id     bigint      NOT NULL,
     reason      text        NOT NULL,
-    at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    told_at     timestamptz,
+    CONSTRAINT gap_in_order CHECK (after_id <= upto_id)
 );
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -367,10 +370,31 @@ BEGIN
 END
 $$;
 
+-- Purpose: the partitions that may be worth a look: not written to now, not empty. Touches: change, tick. Returns: slot and
+-- newest id of each, the oldest first, and the first tick that all of its transactions began before, if there is one.
+CREATE FUNCTION cdc_hooks.resting_partitions() RETURNS TABLE (slot integer, top_id bigint, past_tick bigint, past_at timestamptz)
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.slot, top.id, past.id, past.at
+      FROM generate_series(0, 15) AS s (slot)
+     CROSS JOIN cdc_hooks.change_id AS ids
+     CROSS JOIN LATERAL (SELECT c.id FROM cdc_hooks.change c WHERE ((c.id >> 18) % 16) = s.slot
+                          ORDER BY c.id DESC LIMIT 1) AS top
+      LEFT JOIN LATERAL (SELECT t.id, t.at FROM cdc_hooks.tick t WHERE t.after_id >= top.id
+                          ORDER BY t.after_id, t.id LIMIT 1) AS past ON true
+     WHERE s.slot NOT IN ((ids.last_value >> 18) % 16, ((ids.last_value + 1) >> 18) % 16)
+     ORDER BY top.id;
+END;
+
 -- Purpose: to give back the space of one partition of the log. Touches: change_NN (TRUNCATE), reads tick, progress,
 -- webhook. Returns: true if it was emptied. It is, only if every row in it has been acknowledged by every webhook that is
 -- not retired, and is older than the history that is kept; never while a writer is in it (LOCK … NOWAIT).
-CREATE FUNCTION cdc_hooks.reclaim(my_generation bigint, slot integer, history interval) RETURNS boolean
+--
+-- With force (the disk budget is used up, and the policy is to drop the oldest) it is emptied all the same, and what a
+-- webhook did not get is recorded as a gap.
+CREATE FUNCTION cdc_hooks.reclaim(my_generation bigint, slot integer, history interval, force boolean DEFAULT false)
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -380,7 +404,7 @@ DECLARE
     top_id   bigint;
     past     cdc_hooks.tick;
     behind   boolean;
-    reached  pg_snapshot;
+    place    record;
 BEGIN
     PERFORM cdc_hooks.hold_lead(my_generation);
     IF slot IN ((last_id >> 18) % 16, ((last_id + 1) >> 18) % 16) THEN
@@ -397,26 +421,27 @@ BEGIN
     END IF;
     -- The first tick that all of this partition's transactions began before.
     SELECT * INTO past FROM cdc_hooks.tick WHERE after_id >= top_id ORDER BY after_id, id LIMIT 1;
-    IF NOT FOUND OR past.at > clock_timestamp() - history THEN
+    IF NOT force AND (NOT FOUND OR past.at > clock_timestamp() - history) THEN
         RETURN false;
     END IF;
-    FOR reached IN
-        SELECT t.snapshot
+    FOR place IN
+        SELECT w.id AS webhook_id, t.snapshot, greatest(p.after_id, t.upto_id) AS after_id
           FROM cdc_hooks.webhook w
-          LEFT JOIN LATERAL (SELECT p.lo_tick FROM cdc_hooks.progress p WHERE p.webhook_id = w.id
-                              ORDER BY p.id DESC LIMIT 1) AS p ON true
+          LEFT JOIN LATERAL (SELECT n.lo_tick, n.after_id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
+                              ORDER BY n.id DESC LIMIT 1) AS p ON true
           LEFT JOIN cdc_hooks.tick t ON t.id = p.lo_tick
          WHERE w.state <> 'retired'
     LOOP
-        IF reached IS NULL THEN
+        CONTINUE WHEN pg_snapshot_xmin(place.snapshot) >= past.next_xid;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE pg_visible_in_snapshot(xid, $1) IS NOT TRUE)', partition_name)
+           INTO behind USING place.snapshot;
+        CONTINUE WHEN NOT behind;
+        IF NOT force THEN
             RETURN false;
         END IF;
-        CONTINUE WHEN pg_snapshot_xmin(reached) >= past.next_xid;
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE NOT pg_visible_in_snapshot(xid, $1))', partition_name)
-           INTO behind USING reached;
-        IF behind THEN
-            RETURN false;
-        END IF;
+        INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
+        VALUES (place.webhook_id, least(coalesce(place.after_id, 0), top_id), top_id,
+                'the change log had reached its disk budget');
     END LOOP;
     EXECUTE format('TRUNCATE %s', partition_name);
     RETURN true;

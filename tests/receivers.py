@@ -108,7 +108,7 @@ def endless(head: bytes) -> Behaviour:
 class Receiver:
     """Answers with ``next_answers``, one each, and then always with ``then``.
 
-    With a ``secret``, a request whose signature is wrong is answered 401 and not put in ``requests`` but in ``rejected``.
+    With a ``secret``, a request whose signature is wrong is answered 401, and kept in ``rejected``, not ``requests``.
     """
 
     secret: str | None = None
@@ -163,7 +163,9 @@ class Receiver:
     def wait(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
         """As ``until``, for a test that runs in another thread than the receiver."""
         with self._news:
-            assert self._news.wait_for(condition, timeout_s), f"not within {timeout_s} s; got {len(self.requests)} requests"
+            assert self._news.wait_for(condition, timeout_s), (
+                f"not within {timeout_s} s; got {len(self.requests)} requests"
+            )
 
     async def _connected(self, reader: asyncio.StreamReader, stream: Stream) -> None:
         self.connections += 1

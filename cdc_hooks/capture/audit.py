@@ -12,11 +12,11 @@ from typing import Any
 
 from psycopg import Connection
 
-from cdc_hooks.capture.catalog import Catalog, Rows, Table, nearest, read
+from cdc_hooks.capture.catalog import Catalog, Rows, nearest, read
 from cdc_hooks.capture.compare import CaptureState, FunctionState, State, TriggerState, compare, unwanted_triggers
 from cdc_hooks.capture.definition import Capture, captures
 from cdc_hooks.capture.plan import look_at_tables
-from cdc_hooks.capture.selection import unfit
+from cdc_hooks.capture.selection import check_fit
 from cdc_hooks.capture.wanted import Wanted
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.model import Action
@@ -47,12 +47,18 @@ def _findings(wanted: Sequence[Wanted], catalog: Catalog) -> Iterator[Finding]:
     everything: list[Capture] = []
     hopeless = set()
     for one in wanted:
+        table = catalog.tables.get(one.table)
+        if table is None:
+            hopeless.add(one.table)
+            captured = {trigger.table_name for trigger in catalog.triggers}
+            yield Finding(one.table, None, State.MISSING, f"there is no such table{nearest(one.table, captured)}")
+            continue
         try:
-            table = _table(one, catalog)
+            check_fit(one, table)
             states = compare(captures(one, table), table, catalog)
         except ConfigError as error:
             hopeless.add(one.table)
-            yield Finding(one.table, None, State.MISSING, error.message)
+            yield Finding(one.table, None, State.OUTDATED, error.message)
             continue
         everything += [state.capture for state in states]
         for state in states:
@@ -66,17 +72,6 @@ def _findings(wanted: Sequence[Wanted], catalog: Catalog) -> Iterator[Finding]:
             yield Finding(
                 trigger.table_name, None, State.UNWANTED, f"trigger {trigger.name} captures what nobody asks for"
             )
-
-
-def _table(wanted: Wanted, catalog: Catalog) -> Table:
-    table = catalog.tables.get(wanted.table)
-    if table is None:
-        captured = {trigger.table_name for trigger in catalog.triggers}
-        raise ConfigError(f"there is no table {wanted.table}{nearest(wanted.table, captured)}")
-    problem = unfit(wanted, table)
-    if problem:
-        raise ConfigError(problem[0], hint=problem[1])
-    return table
 
 
 def _of_capture(wanted: Wanted, state: CaptureState) -> Iterator[Finding]:

@@ -76,14 +76,18 @@ def check_names(wanted: Iterable[Wanted], catalog: Catalog, all_tables: Sequence
                 f"there is no table {one.table} in this database{nearest('.'.join(parts), all_tables)}",
                 hint='names are read as SQL reads them: capitals and spaces need quotes, as in public."Order Items"',
             )
-        problem = unfit(one, table)
-        if problem:
-            raise ConfigError(f"table {one.table}: {problem[0]}", hint=problem[1])
+        check_fit(one, table)
     _check_once(tuple(wanted), catalog.tables)
 
 
-def unfit(wanted: Wanted, table: Table) -> tuple[str, str] | None:
-    """Why the table cannot be captured as wanted, and what to do; None where it can."""
+def check_fit(wanted: Wanted, table: Table) -> None:
+    """The table is of a kind that can be captured in this way."""
+    problem = _unfit(wanted, table)
+    if problem:
+        raise ConfigError(f"table {wanted.table}: {problem[0]}", hint=problem[1])
+
+
+def _unfit(wanted: Wanted, table: Table) -> tuple[str, str] | None:
     kind = table.relation.kind
     if table.schema in _NO_TABLES:
         return "is a table of PostgreSQL or of cdc-hooks itself", "capture tables of your own"

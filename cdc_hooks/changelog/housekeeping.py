@@ -8,7 +8,6 @@ from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import translated
 from cdc_hooks.changelog.lease import Lease
-from cdc_hooks.changelog.window import PARTITIONS
 from cdc_hooks.sql import queries
 
 KEPT_TICKS = 8192
@@ -29,14 +28,20 @@ class Housekeeper:
 
     async def reclaim(self) -> list[int]:
         """Empty the partitions that nobody needs any more. Returns their slots."""
-        emptied = []
-        for slot in range(PARTITIONS):
-            (done,) = await self._one(
-                "reclaim", generation=self._lease.generation, slot=slot, history_s=self.history_s
-            )
-            if done:
-                emptied.append(slot)
-        return emptied
+        slots = [slot for (slot,) in await self._all("reclaimable", history_s=self.history_s)]
+        return [slot for slot in slots if await self._reclaim(slot, force=False)]
+
+    async def drop_oldest(self) -> int | None:
+        """Empty the oldest partition, acknowledged or not, and record the gaps. Returns its slot."""
+        for (slot,) in await self._all("oldest_partition"):
+            if await self._reclaim(slot, force=True):
+                return int(slot)
+        return None
+
+    async def _reclaim(self, slot: int, *, force: bool) -> bool:
+        parameters = {"slot": slot, "history_s": self.history_s, "force": force}
+        (done,) = await self._one("reclaim", generation=self._lease.generation, **parameters)
+        return bool(done)
 
     async def trim(self) -> None:
         """Delete ticks and progress that nothing stands on, in bulk, at the old end."""

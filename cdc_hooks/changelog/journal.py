@@ -12,6 +12,7 @@ from cdc_hooks.changelog.connection import translated
 from cdc_hooks.changelog.lease import LEASE_S, Lease
 from cdc_hooks.changelog.reader import window_of
 from cdc_hooks.changelog.window import Progress, Window
+from cdc_hooks.model import Gap
 from cdc_hooks.sql import queries
 
 _SQL = queries("changelog")
@@ -64,6 +65,14 @@ class Journal:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         await done
+
+    async def untold_gaps(self, webhook_id: int) -> list[Gap]:
+        """Gaps that the webhook's receiver does not know of yet."""
+        rows = await (await self._execute("untold_gaps", webhook_id=webhook_id)).fetchall()
+        return [Gap(*row) for row in rows]
+
+    async def told_gap(self, gap: Gap) -> None:
+        await self._execute("told_gap", gap_id=gap.id)
 
     async def _write(self) -> None:
         while self._waiting:

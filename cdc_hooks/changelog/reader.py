@@ -17,7 +17,7 @@ from cdc_hooks.sql import queries
 _SQL = queries("changelog")
 _ACTIONS = {b"I": Action.INSERT, b"U": Action.UPDATE, b"D": Action.DELETE, b"T": Action.TRUNCATE}
 _NO_LIMIT = 2**62
-_SHARED_PAGES = 8
+_SHARED_PAGES = 4
 _SHORT = 20_000
 """Windows of at most so many ids are read on a connection of their own, so that catching up does not hold them up."""
 
@@ -32,10 +32,14 @@ class Reader:
         live: AsyncConnection[Any],
         history: AsyncConnection[Any],
         *,
+        webhooks: int = 1,
         on_read: Callable[[list[Change]], None] = lambda _changes: None,
     ) -> None:
         self._live = live
         self._history = history
+        # Each webhook may hold two pages: many of them share the memory that few may use.
+        self._max_rows = max(1_000, min(MAX_PAGE_ROWS, 80_000 // max(1, webhooks)))
+        self._max_bytes = max(MAX_PAGE_BYTES // 8, min(MAX_PAGE_BYTES, 8 * MAX_PAGE_BYTES // max(1, webhooks)))
         self._on_read = on_read
         self._shared: OrderedDict[_Key, asyncio.Task[Page]] = OrderedDict()
 
@@ -68,10 +72,10 @@ class Reader:
         start = after_id
         while after_id < window.upto_id:
             upto = min(window.upto_id, segment_end(after_id + 1))
-            changes = await self._read(window, after_id, upto, MAX_PAGE_ROWS, MAX_PAGE_BYTES)
+            changes = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
             if changes:
                 size = sum(len(change.data or b"") + 200 for change in changes)
-                if len(changes) >= MAX_PAGE_ROWS or size >= MAX_PAGE_BYTES:
+                if len(changes) >= self._max_rows or size >= self._max_bytes:
                     upto = changes[-1].id
                 return Page(window, start, upto, upto >= window.upto_id, changes)
             after_id = upto
@@ -116,7 +120,7 @@ def _changes(result: Any) -> list[Change]:
     """Straight from libpq's result: the row's bytes as PostgreSQL sent them, never decoded."""
     value = result.get_value
     names: dict[bytes, str] = {}
-    changes = []
+    changes: list[Change] = []
     append = changes.append
     make = Change._make
     for row in range(result.ntuples):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import AsyncConnection
 
@@ -93,9 +93,12 @@ async def settle_epoch(connection: AsyncConnection[Any]) -> Epochs:
 
 
 async def register(
-    connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, Literal["now", "earliest"]]
+    connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, str]
 ) -> dict[str, int]:
-    """The ids of the configured webhooks. New ones get their place in the log, those no longer configured retire."""
+    """The ids of the configured webhooks. New ones get their place in the log, those no longer configured retire.
+
+    ``starts``: by name, where a new one begins: ``now``, or ``earliest``.
+    """
     known = {name: (webhook_id, state) for webhook_id, name, state in await _all(connection, "webhooks")}
     ids: dict[str, int] = {}
     for name, start in starts.items():
@@ -148,11 +151,6 @@ async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Prog
 
 async def newest_tick(connection: AsyncConnection[Any]) -> int:
     return int((await _one(connection, "newest_tick"))[0])
-
-
-async def canonical_names(connection: AsyncConnection[Any], tables: list[str]) -> dict[str, str]:
-    """The configuration's names of tables, each with the name that the log has."""
-    return dict(await _all(connection, "canonical_names", names=tables))
 
 
 async def leader(connection: AsyncConnection[Any]) -> str:

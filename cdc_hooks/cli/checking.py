@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc_hooks import sql
-from cdc_hooks.cli import capturing
+from cdc_hooks import capture, sql
+from cdc_hooks.assembly import wanted
+from cdc_hooks.capture import installation
+from cdc_hooks.cli.capturing import roles
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.output import print_json, print_table
-from cdc_hooks.config import redacted
+from cdc_hooks.config import redacted, warnings
 from cdc_hooks.errors import CdcHooksError
+from cdc_hooks.model import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import psycopg
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from cdc_hooks.config import Config
 
 _SQL = sql.queries("check")
+_APPLY = "look with cdc-hooks plan, then run cdc-hooks apply, as the owner of the tables"
 
 
 class Level(StrEnum):
@@ -45,45 +49,90 @@ class Check:
 def checks(config: Config) -> Iterator[Check]:
     """What there is to say, in the order in which one thing needs the other; ends where the rest cannot be known."""
     yield _configuration(config)
+    for warning in warnings(config):
+        yield Check(Level.WARNING, "configuration", warning, "take the entry out, or name the table at a webhook")
     try:
         with connected(config.database.dsn.get_secret_value()) as connection:
-            yield Check(Level.OK, "connection", f"connects as {connection.info.user} to {connection.info.dbname}")
+            yield Check(Level.OK, "connection", f"{connection.info.user} at database {connection.info.dbname}")
             yield from _database(connection, config)
     except CdcHooksError as error:
         yield Check(Level.ERROR, "database", error.message, error.hint)
 
 
+def show(path: Path, config: Config, found: Sequence[Check], *, as_json: bool) -> int:
+    """Print the checks; the exit status."""
+    if as_json:
+        print_json(
+            {"file": str(path), "checks": [asdict(one) for one in found], "configuration": redacted(config)},
+        )
+    else:
+        print_table(["", "checked", "found"], [[one.level.value, one.subject, one.message] for one in found])
+        for hint in dict.fromkeys(one.hint for one in found if one.hint):
+            click.echo(f"hint: {hint}")
+    return 1 if any(one.level is Level.ERROR for one in found) else 0
+
+
 def _configuration(config: Config) -> Check:
-    webhooks, tables = len(config.webhooks), len({table for one in config.webhooks.values() for table in one.tables})
-    if not webhooks:
+    tables = {table for webhook in config.webhooks.values() for table in webhook.tables}
+    if not config.webhooks:
         return Check(Level.WARNING, "configuration", "no webhooks: nothing is delivered", "add one at webhooks")
-    return Check(Level.OK, "configuration", f"{_count(webhooks, 'webhook')} for {_count(tables, 'table')}")
+    return Check(
+        Level.OK, "configuration", f"{_count(len(config.webhooks), 'webhook')} for {_count(len(tables), 'table')}"
+    )
 
 
 def _database(connection: psycopg.Connection[Any], config: Config) -> Iterator[Check]:
-    yield from capturing.checks(connection, config)
+    edition = installation.packaged()
+    there = installation.look(connection, roles(config), edition)  # refuses servers that are too old, or read-only
+    yield Check(Level.OK, "server", f"PostgreSQL {there.server_version // 10000}, writable")
+    yield _doorbell(connection)
+    yield _schema(there.version, edition.version)
+    if there.version == edition.version:
+        yield _rights(there)
+    yield from _captures(connection, config)
+
+
+def _doorbell(connection: psycopg.Connection[Any]) -> Check:
     ((possible,),) = connection.execute(_SQL["prepared_transactions"].encode()).fetchall()
     if possible:
-        yield Check(
+        return Check(
             Level.WARNING,
             "doorbell",
-            f"max_prepared_transactions is {possible}: nothing rings, the daemon polls, which costs some milliseconds",
-            "set it to 0 if no application prepares transactions",
+            f"max_prepared_transactions is {possible}: nothing rings, the daemon polls",
+            "set max_prepared_transactions to 0, if no application prepares transactions, for faster delivery",
         )
+    return Check(Level.OK, "doorbell", "rings when a change is committed")
+
+
+def _schema(version: int | None, ours: int) -> Check:
+    if version == ours:
+        return Check(Level.OK, "schema", f"cdc_hooks is there, version {ours}")
+    if version is None:
+        return Check(Level.ERROR, "schema", "the schema cdc_hooks is not in this database", _APPLY)
+    what = f"the schema cdc_hooks has version {version}, this program needs {ours}"
+    return Check(Level.ERROR, "schema", what, _APPLY if version < ours else "upgrade cdc-hooks on this machine")
+
+
+def _rights(there: installation.Installation) -> Check:
+    if there.missing_grants:
+        return Check(Level.ERROR, "rights", f"{there.user} lacks {', '.join(there.missing_grants)}", _APPLY)
+    return Check(Level.OK, "rights", f"{there.user} has what the daemon needs")
+
+
+def _captures(connection: psycopg.Connection[Any], config: Config) -> Iterator[Check]:
+    asked = wanted(config)
+    found = capture.audit(connection, asked)
+    for finding in found:
+        subject = f"{finding.table} {finding.action}" if finding.action else finding.table
+        harmless = finding.state in {capture.State.UNWANTED, capture.State.DETACHED}
+        yield Check(Level.WARNING if harmless else Level.ERROR, subject, finding.detail, _APPLY)
+    wrong = {finding.table for finding in found}
+    for one in asked:
+        if one.table not in wrong:
+            yield Check(
+                Level.OK, one.table, "captured: " + ", ".join(action for action in Action if action in one.actions)
+            )
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def show(path: Path, config: Config, found: Iterator[Check], *, as_json: bool) -> int:
-    """Print the checks as they come; the exit status."""
-    told = list(found)
-    if as_json:
-        print_json({"file": path, "checks": [asdict(one) for one in told], "configuration": redacted(config)})
-    else:
-        print_table(["", "", ""], [[one.level.value, one.subject, one.message] for one in told])
-        for one in told:
-            if one.hint:
-                click.echo(f"hint: {one.subject}: {one.hint}")
-    return 1 if any(one.level is Level.ERROR for one in told) else 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
+import structlog
 
 from cdc_hooks import __version__
-from cdc_hooks.cli import capturing, checking, showing
 from cdc_hooks.cli.connect import admin_dsn, connected
 from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
+from cdc_hooks.config import warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +33,10 @@ def main() -> None:
 @click.pass_obj
 def check(session: Session, *, as_json: bool) -> int:
     """Say whether the configuration and the database are right. Reads only."""
+    from cdc_hooks.cli import checking  # noqa: PLC0415
+
     config = session.config()
-    return checking.show(session.path, config, checking.checks(config), as_json=as_json)
+    return checking.show(session.path, config, list(checking.checks(config)), as_json=as_json)
 
 
 @main.command()
@@ -45,6 +49,8 @@ def plan(session: Session, dsn: str | None, *, as_json: bool, as_sql: bool) -> i
     """Say what apply would change in the database. Exit status 3 if there is something."""
     if as_json and as_sql:
         raise click.UsageError("--json and --sql cannot be used together.")
+    from cdc_hooks.cli import capturing  # noqa: PLC0415
+
     config = session.config()
     with connected(admin_dsn(dsn, config.database)) as connection:
         planned = capturing.plan(connection, config)
@@ -58,6 +64,8 @@ def plan(session: Session, dsn: str | None, *, as_json: bool, as_sql: bool) -> i
 @click.pass_obj
 def apply(session: Session, dsn: str | None) -> int:
     """Create and update the schema, the capture functions and the triggers. Safe to run again at any point."""
+    from cdc_hooks.cli import capturing  # noqa: PLC0415
+
     config = session.config()
     with connected(admin_dsn(dsn, config.database)) as connection:
         capturing.apply(connection, config)
@@ -75,6 +83,8 @@ def remove(session: Session, tables: Sequence[str], dsn: str | None, *, everythi
     """Remove the capture of tables, or, with --all, everything that cdc-hooks has put into the database."""
     if bool(tables) == everything:
         raise click.UsageError("Name the tables, or say --all.")
+    from cdc_hooks.cli import capturing  # noqa: PLC0415
+
     config = session.config()
     with connected(admin_dsn(dsn, config.database)) as connection:
         what = "everything, and the changes that were not delivered yet" if everything else ", ".join(tables)
@@ -89,11 +99,13 @@ def remove(session: Session, tables: Sequence[str], dsn: str | None, *, everythi
 @click.pass_obj
 def run(session: Session) -> int:
     """Deliver changes until stopped. SIGHUP reloads the configuration."""
-    from cdc_hooks import daemon
-    from cdc_hooks.ops import logs
+    from cdc_hooks import daemon  # noqa: PLC0415
+    from cdc_hooks.ops import logs  # noqa: PLC0415
 
     config = session.config()
     logs.configure(config.log.level.value, config.log.format.value)
+    for warning in warnings(config):
+        structlog.get_logger().warning("configuration", reason=warning)
     return daemon.run(config, session.path)
 
 
@@ -103,25 +115,29 @@ def run(session: Session) -> int:
 @click.pass_obj
 def status(session: Session, *, as_json: bool) -> int:
     """Say how each webhook is, how far behind, and what is in its way."""
-    from cdc_hooks.ops import status as gathering
+    from cdc_hooks.cli import capturing, showing  # noqa: PLC0415
+    from cdc_hooks.ops.status import gather  # noqa: PLC0415
 
     config = session.config()
     with connected(config.database.dsn.get_secret_value()) as connection:
-        report = gathering.gather(connection, config)
+        report = gather(connection, config)
+        if not report.captures:
+            report = replace(report, captures=capturing.faults(connection, config))
     showing.show(report, as_json=as_json)
     return 0
 
 
 @main.command()
 @config_option
+@dsn_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def rebase(session: Session, *, yes: bool) -> int:
-    """Start afresh in a database that was restored from another cluster's dump, with a gap recorded for each webhook."""
-    from cdc_hooks import changelog
+def rebase(session: Session, dsn: str | None, *, yes: bool) -> int:
+    """Start afresh in a database restored from another cluster's dump, with a gap recorded for each webhook."""
+    from cdc_hooks import changelog  # noqa: PLC0415
 
     config = session.config()
-    with connected(config.database.dsn.get_secret_value()) as connection:
+    with connected(admin_dsn(dsn, config.database)) as connection:
         question = f"Leave all changes that were not delivered in {connection.info.dbname} behind?"
         if not yes and not click.confirm(question, err=True):
             return 1
@@ -133,6 +149,6 @@ def rebase(session: Session, *, yes: bool) -> int:
 @click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="How long to write.")
 def demo(seconds: float) -> int:
     """Show it working: a database, a daemon and a receiver of its own, on this machine, and nothing left behind."""
-    from cdc_hooks.demo import show
+    from cdc_hooks.demo import show  # noqa: PLC0415
 
     return show.run(seconds)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from cdc_hooks.changelog.connection import translated
 from cdc_hooks.config.redact import show_dsn
 from cdc_hooks.errors import ConfigError, DatabaseError
 
@@ -38,7 +39,8 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect to {where or 'the default database'}: {' '.join(str(error).split())}",
-            hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'",
+            hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'; "
+            "a daemon's role that does not exist yet is made by cdc-hooks apply",
         ) from error
-    with connection:
+    with connection, translated():
         yield connection

@@ -14,7 +14,14 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "active": "green", "retrying": "yellow", "retired": "dim"}
+_COLOURS = {
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
+    "active": "green",
+    "retrying": "yellow",
+    "retired": "dim",
+}
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

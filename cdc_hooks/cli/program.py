@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from cdc_hooks.config import DEFAULT_PATH, VARIABLE, Config, load, warnings
+from cdc_hooks.config import DEFAULT_PATH, VARIABLE, Config, load
 from cdc_hooks.errors import CdcHooksError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130
 
@@ -31,27 +32,30 @@ class Session:
         return self.given or Path(os.environ.get(VARIABLE) or DEFAULT_PATH)
 
     def config(self) -> Config:
-        """The configuration; what looks like a mistake in it is told on stderr. Raises ConfigError."""
-        config = load(self.path)
-        for warning in warnings(config):
-            click.echo(f"warning: {self.path}: {warning}", err=True)
-        return config
+        """The configuration. Raises ConfigError."""
+        return load(self.path)
 
 
 class Program(click.Group):
     """A group whose commands return their exit status and raise CdcHooksError."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        _leave(_status(lambda: super(Program, self).main(*args, standalone_mode=False, **extra)))
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        return _leave(_status(run)) if standalone_mode else run()
 
 
 def _status(run: Callable[[], Any]) -> int:
     try:
         returned = run()
     except CdcHooksError as error:
-        click.echo(f"cdc-hooks: {error}", err=True)
+        click.echo(str(error), err=True)
         return error.exit_status
     except click.ClickException as error:
         error.show()

@@ -41,7 +41,8 @@ def signing_key(secret: str) -> bytes:
             )
         return key
     try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        encoded = secret.removeprefix(PREFIX).rstrip("=")
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
         # "from None": the cause may quote the secret.
         raise ValueError(f"what follows {PREFIX} in the secret is not base64{_HOW}") from None

@@ -22,6 +22,9 @@ _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = re.compile(r"tag:yaml\.org,2002:(str|null|bool|int|float|timestamp|value|merge|map|seq)")
 
 
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+
+
 class Document(NamedTuple):
     """A parsed file. ``data`` is made of dict, list, str and None; ``lines`` count from 1."""
 
@@ -51,7 +54,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Document:
             line, f"the character U+{ord(text[error.position]):04X} may not stand in a YAML file"
         ) from error
     except yaml.MarkedYAMLError as error:
-        raise _not_yaml(text, error) from error
+        raise _not_yaml(text, error) from None  # it quotes the file, and thereby perhaps a secret
     except RecursionError as error:
         raise NotYamlError(1, "nested too deeply") from error
     finally:
@@ -67,10 +70,15 @@ def _not_yaml(text: str, error: yaml.MarkedYAMLError) -> NotYamlError:
     number = mark.line if mark else 0
     lines = text.splitlines()
     line = lines[number] if number < len(lines) else ""
-    what = f"not YAML: {error.problem}"
+    what = f"not YAML: {_QUOTED.sub(_only_punctuation, str(error.problem))}"
     if error.context_mark and error.context_mark.line != number:
         what += f" ({error.context}, line {error.context_mark.line + 1})"
     return NotYamlError(number + 1, what + _hint(line, mark.column if mark else 0))
+
+
+def _only_punctuation(quoted: re.Match[str]) -> str:
+    """What a message quotes, where that is a single character or a name such as ``<scalar>``: more may be a secret."""
+    return quoted[0] if len(quoted[0]) <= 3 or quoted[0][1] == "<" else "…"
 
 
 def _hint(line: str, column: int) -> str:
@@ -96,9 +104,7 @@ class _Reader:
         if any(node is outer for outer in inside):
             return self._problem(node, place, "this alias contains itself")
         if not _PLAIN_TAGS.fullmatch(node.tag):
-            return self._problem(
-                node, place, f"tags such as {node.tag.replace('tag:yaml.org,2002:', '!!')} have no meaning here"
-            )
+            return self._problem(node, place, "a value that begins with ! is a tag, not text; put it in double quotes")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place, (*inside, node))
         if isinstance(node, yaml.SequenceNode):

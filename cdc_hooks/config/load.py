@@ -47,7 +47,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     try:
         found = document.parse(text, environ)
     except document.NotYamlError as error:
-        raise as_error(str(path), [Problem(error.line, (), error.what)]) from error
+        raise as_error(str(path), [Problem(error.line, (), error.what)]) from None
     if found.data is None and not found.problems:
         raise ConfigError(f"{path}: the file is empty", hint=_START_FROM)
     context = {"directory": path.parent}

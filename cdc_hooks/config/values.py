@@ -98,8 +98,8 @@ def _url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"not a URL: {error}") from error
+    except ValueError:
+        raise ValueError("the URL's host or port is malformed") from None
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"the scheme is {parts.scheme}; https is wanted")
     if not host or port == 0:

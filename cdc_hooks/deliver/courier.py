@@ -128,7 +128,7 @@ class Courier:
             "webhook": self._webhook,
             "message": message.id,
             "table": message.table,
-            "action": message.action.value,
+            "action": str(message.action),
             "events": message.event_count,
             "attempt": attempts,
         }

@@ -57,7 +57,7 @@ class Ledger:
             "message_id": message.id,
             "state": "dead" if next_attempt_at is None else "retrying",
             "table_name": message.table,
-            "action": message.action.value,
+            "action": message.action,
             "event_count": message.event_count,
             "first_event": message.first_event,
             "last_event": message.last_event,

@@ -129,21 +129,24 @@ class Sender:
             return
         drain = asyncio.create_task(_drain(response))
         self._drains.add(drain)
-        drain.add_done_callback(self._drains.discard)
+
+        # Not in the task itself: one that is cancelled before it begins runs none of its code.
+        def done(drain: asyncio.Task[None]) -> None:
+            self._drains.discard(drain)
+            if not response.closed:  # at its end it closes itself, and hands back the connection
+                response.close()
+
+        drain.add_done_callback(done)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
     """Read on until the end, so that the connection can be used again, but not for ever."""
     left = _DRAINED_BYTES
-    try:
+    # Whatever goes wrong: nobody waits for this, and the connection is closed.
+    with suppress(Exception):
         async with asyncio.timeout(_DRAINED_S):
             while left > 0 and (more := await response.content.read(left)):
                 left -= len(more)
-    except Exception:  # noqa: BLE001, S110 - nobody waits for this; the connection is closed below
-        pass
-    finally:
-        if not response.content.is_eof():
-            response.close()
 
 
 def _outcome(response: aiohttp.ClientResponse, body: bytes, duration_s: float) -> Outcome:

@@ -18,7 +18,7 @@ import structlog
 
 from cdc_hooks.changelog.window import Page, Progress, Window
 from cdc_hooks.deliver.recorder import Recorder
-from cdc_hooks.shape import lanes, render, route
+from cdc_hooks.shape import lanes, render, render_gap, route
 
 if TYPE_CHECKING:
     from cdc_hooks.changelog.journal import Journal
@@ -84,12 +84,15 @@ class Worker:
     ) -> None:
         self._shape = shape
         self._courier = courier
+        self._id = webhook_id
+        self._journal = journal
         self._recorder = Recorder(journal, webhook_id)
         self._reader = reader
         self._head = head
         self._epoch_of = epoch_of
         self._max_wait_s = max_wait_s
         self._stopping = False
+        self._gaps = True
         self._progress = progress
         self._window: Window | None = None
         self._next: asyncio.Task[Page] | None = None
@@ -114,6 +117,8 @@ class Worker:
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
             while not self._stopping:
+                if self._gaps:
+                    await self._tell_gaps()
                 page = await self._page_or_stop()
                 if page is None:
                     break
@@ -133,6 +138,17 @@ class Worker:
                 self._ahead.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await self._ahead
+
+    def look_for_gaps(self) -> None:
+        """There may be a gap that the receiver must be told of, before what comes after it."""
+        self._gaps = True
+
+    async def _tell_gaps(self) -> None:
+        self._gaps = False
+        for gap in await self._journal.untold_gaps(self._id):
+            if not await self._courier.deliver(render_gap(gap, self._shape, self._epoch_of)):
+                return
+            await self._journal.told_gap(gap)
 
     # -- pages ----------------------------------------------------------------------------------------------------
 

@@ -99,7 +99,8 @@ class Metrics:
     def delivered(self, webhook: str, message: Message) -> None:
         self.deliveries.labels(webhook, "delivered").inc()
         self.changes_delivered.labels(webhook).inc(message.event_count)
-        self.commit_to_delivery.labels(webhook).observe(max(0.0, time.time() - _seconds(message.first_at)))
+        if message.first_at is not None:
+            self.commit_to_delivery.labels(webhook).observe(max(0.0, time.time() - _seconds(message.first_at)))
 
     def gave_up(self, webhook: str) -> None:
         self.deliveries.labels(webhook, "dead_letter").inc()

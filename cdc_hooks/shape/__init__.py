@@ -1,8 +1,8 @@
 """From a page of changes to messages ready to sign: route, select, batch, envelope. Pure functions of bytes."""
 
-from cdc_hooks.shape.envelope import render
+from cdc_hooks.shape.envelope import render, render_gap
 from cdc_hooks.shape.lanes import lanes
 from cdc_hooks.shape.route import route
 from cdc_hooks.shape.webhook import Shape, Subscription
 
-__all__ = ["Shape", "Subscription", "lanes", "render", "route"]
+__all__ = ["Shape", "Subscription", "lanes", "render", "render_gap", "route"]

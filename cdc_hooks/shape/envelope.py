@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cdc_hooks.model import Action, Batch, Change, Message
+from cdc_hooks.model import Action, Batch, Change, Gap, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +65,24 @@ def _render_batch(batch: Batch, shape: Shape, epoch_of: Callable[[int], int]) ->
         last_event=f"{last_epoch}-{last}",
         first_at=batch.changes[0].at,
     )
+
+
+def render_gap(gap: Gap, shape: Shape, epoch_of: Callable[[int], int]) -> Message:
+    """The news that a range of events is lost to this webhook: the same in every format."""
+    first, last = (f"{epoch_of(number)}-{number}" for number in (gap.after_id + 1, gap.upto_id))
+    digest = hashlib.blake2b(_json([shape.installation, shape.webhook, *gap]), digest_size=16, person=b"cdc-hooks gap")
+    message_id = _PREFIX + base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+    body = {
+        "id": message_id,
+        "hmac": hmac.digest(shape.hmac_key, message_id.encode(), "sha256").hex(),
+        **({} if shape.client_code is None else {"clientCode": shape.client_code}),
+        "table": "*",
+        "action": "gap",
+        "eventCount": 0,
+        "items": [],
+        "gap": {"firstEventId": first, "lastEventId": last, "reason": gap.reason},
+    }
+    return Message(message_id, _json(body), "*", "gap", 0, first, last, None)
 
 
 def _item(change: Change, epoch: bytes) -> bytes:

@@ -133,8 +133,29 @@ INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason) VALUES (%(webh
 -- name: tick_after_id
 SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;
 
+-- name: reclaimable
+-- Partitions that all webhooks are past and that are older than the kept history; reclaim makes sure, under a lock.
+SELECT r.slot FROM cdc_hooks.resting_partitions() AS r
+ WHERE r.past_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(history_s)s)
+   AND NOT EXISTS (
+       SELECT FROM cdc_hooks.webhook w
+         LEFT JOIN LATERAL (SELECT n.lo_tick FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
+                             ORDER BY n.id DESC LIMIT 1) AS p ON true
+        WHERE w.state <> 'retired' AND coalesce(p.lo_tick < r.past_tick, true))
+ ORDER BY r.top_id;
+
+-- name: oldest_partition
+SELECT slot FROM cdc_hooks.resting_partitions() ORDER BY top_id LIMIT 1;
+
 -- name: reclaim
-SELECT cdc_hooks.reclaim(%(generation)s, %(slot)s, pg_catalog.make_interval(secs => %(history_s)s));
+SELECT cdc_hooks.reclaim(%(generation)s, %(slot)s, pg_catalog.make_interval(secs => %(history_s)s), %(force)s);
+
+-- name: untold_gaps
+SELECT id, after_id, upto_id, reason FROM cdc_hooks.gap WHERE webhook_id = %(webhook_id)s AND told_at IS NULL ORDER BY id;
+
+-- name: told_gap
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+UPDATE cdc_hooks.gap SET told_at = pg_catalog.clock_timestamp() FROM lead WHERE id = %(gap_id)s;
 
 -- name: trim_ticks
 -- Ticks that no webhook stands on: all but one in 1,024, which tell later where a long transaction began, and but the
@@ -204,8 +225,3 @@ SELECT p.webhook_id,
  CROSS JOIN unnest(%(webhook_ids)s::integer[], %(ticks)s::bigint[], %(after_ids)s::bigint[]) AS p (webhook_id, tick, after_id)
   JOIN cdc_hooks.tick t ON t.id = p.tick
   LEFT JOIN LATERAL (SELECT at FROM cdc_hooks.tick n WHERE n.id > p.tick ORDER BY n.id LIMIT 1) AS n ON true;
-
--- name: canonical_names
--- Tables' names as the log has them: quoted where this server's SQL needs it.
-SELECT given, pg_catalog.format('%%I.%%I', part[1], part[2])
-  FROM unnest(%(names)s::text[]) AS given CROSS JOIN LATERAL pg_catalog.parse_ident(given) AS part;

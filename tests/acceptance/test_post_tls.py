@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
+import uvloop
 
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.policy import classify
@@ -20,7 +21,12 @@ from tests.receivers import Receiver
 if TYPE_CHECKING:
     from pathlib import Path
 
-MESSAGE = Message("msg_1", b"{}", "orders", Action.UPDATE, 1, "1-1", "1-1")
+MESSAGE = Message("msg_1", b"{}", "orders", Action.UPDATE, 1, "1-1", "1-1", b"2026-11-21T10:00:00.123456Z")
+
+
+@pytest.fixture(autouse=True, params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "run", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +91,22 @@ def test_an_expired_certificate(authority: trustme.CA, ca_file: Path) -> None:
 
 
 def test_a_receiver_that_speaks_no_tls() -> None:
-    outcome, _ = attempt(None, None)
-    assert outcome.error in (Failure.TLS, Failure.RESET, Failure.TIMEOUT)
+    async def answer_at_once(_reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        stream.write(b"HTTP/1.1 400 This port speaks plain HTTP\r\n\r\n")
+        stream.close()
+
+    async def run() -> Outcome:
+        async with await asyncio.start_server(answer_at_once, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            to = Sender(f"https://localhost:{port}/", connect_timeout_s=30, total_timeout_s=30)
+            try:
+                return await to.post(MESSAGE, {})
+            finally:
+                await to.aclose()
+
+    outcome = asyncio.run(run())
+    assert outcome.error is Failure.TLS
+    assert classify(outcome) == "TLS: wrong version number"
 
 
 def test_connections_are_used_again(authority: trustme.CA, ca_file: Path) -> None:

@@ -170,9 +170,7 @@ def test_every_committed_change_is_in_exactly_one_window(log_dsn: str, seed: int
     run(main)
 
 
-def test_pages_are_limited_in_rows_and_bytes(log_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MAX_PAGE_ROWS", 10)
-    monkeypatch.setattr(reader, "MAX_PAGE_BYTES", 20_000)
+def test_pages_are_limited_in_rows_and_bytes(log_dsn: str) -> None:
 
     async def main() -> None:
         with psycopg.connect(log_dsn) as writer:
@@ -182,6 +180,7 @@ def test_pages_are_limited_in_rows_and_bytes(log_dsn: str, monkeypatch: pytest.M
                 append(writer, key, data='"' + "x" * 15_000 + '"')
             append(writer, 30, data='"' + "x" * 50_000 + '"')
         async with open_log(log_dsn) as log:
+            log.reader._max_rows, log.reader._max_bytes = 10, 20_000
             made = await _some(log)
             sizes, after_id, last = [], made.after_id, False
             while not last:

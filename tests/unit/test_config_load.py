@@ -125,6 +125,7 @@ def test_http_where_it_is_allowed():
 
 def test_secrets_become_keys():
     assert webhook(secret=f"secret: {PLAIN}").signing_keys == (PLAIN.encode(),)
+    assert webhook(secret=f"secret: {WHSEC.rstrip('=')}").signing_keys == (KEY,)
     assert webhook(secret=f"secret: [{WHSEC}, {PLAIN}]").signing_keys == (KEY, PLAIN.encode())
 
 

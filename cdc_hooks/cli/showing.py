@@ -1,0 +1,55 @@
+"""How ``status`` looks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cdc_hooks.cli.output import ago, print_json, print_table
+from cdc_hooks.config.units import format_size
+
+if TYPE_CHECKING:
+    from cdc_hooks.ops.status import StatusReport, WebhookStatus
+
+_TITLES = ("webhook", "state", "delivered", "backlog", "lag", "dead", "gaps", "last success", "what is going on")
+
+
+def show(report: StatusReport, *, as_json: bool) -> None:
+    """Print a report: who leads, the webhooks, and what is wrong with captures."""
+    if as_json:
+        print_json(asdict(report))
+        return
+    now = datetime.now(UTC)
+    if report.daemon is None:
+        click.echo("daemon: none runs")
+    else:
+        since = ago((now - report.daemon_since).total_seconds()) if report.daemon_since else "-"
+        click.echo(f"daemon: {report.daemon}, for {since}")
+    click.echo(f"change log: {_rough_size(report.log_bytes)}\n")
+    print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks])
+    for line in report.captures:
+        click.echo(f"capture: {line}")
+
+
+def _row(webhook: WebhookStatus, now: datetime) -> list[str]:
+    success = webhook.last_success_at
+    return [
+        webhook.name,
+        webhook.state,
+        f"{webhook.delivered:,}",
+        f"{webhook.backlog:,}",
+        ago(webhook.lag_s),
+        str(webhook.dead_letters),
+        str(webhook.gaps),
+        f"{ago((now - success).total_seconds())} ago" if success else "never",
+        webhook.summary,
+    ]
+
+
+def _rough_size(size: int) -> str:
+    """To three digits or so; the exact one is in --json."""
+    unit = next((unit for unit in (2**30, 2**20, 2**10) if size >= 10 * unit), 1)
+    return format_size(size // unit * unit)
