@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 _TERMINATE_S = 20.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MIB = 2**20
+
+Answer = TypeVar("Answer")
 
 
 class BenchError(Exception):
@@ -36,7 +38,9 @@ def running(command: Sequence[str], *, log: Path) -> Iterator[subprocess.Popen[b
                 process.kill()
 
 
-def wait_for[T](condition: Callable[[], T | None], what: str, *, timeout_s: float, process: subprocess.Popen[bytes]) -> T:
+def wait_for(
+    condition: Callable[[], Answer | None], what: str, *, timeout_s: float, process: subprocess.Popen[bytes]
+) -> Answer:
     """Ask until there is an answer. Raises BenchError after ``timeout_s``, or when the process has ended."""
     deadline = time.monotonic() + timeout_s
     while (answer := condition()) is None:

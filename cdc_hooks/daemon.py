@@ -18,8 +18,8 @@ import uvloop
 
 from cdc_hooks import __version__
 from cdc_hooks.changelog import registry
-from cdc_hooks.changelog.connection import ConnectionLost, connect
-from cdc_hooks.changelog.lease import BEAT_S, Lease, release_lead, take_lead
+from cdc_hooks.changelog.connection import ConnectionLost, connect, settle_session
+from cdc_hooks.changelog.lease import BEAT_S, Lease, new_holder, release_lead, take_lead
 from cdc_hooks.config import Config, load
 from cdc_hooks.errors import CdcHooksError, ConfigError, Superseded
 from cdc_hooks.ops import systemd
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 RECONNECT_MAX_S = 10.0
+RELEASE_S = 2.0
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class Daemon:
     def __init__(self, config: Config, path: Path) -> None:
         self._config = config
         self._path = path
+        self._holder = new_holder()
         self._metrics = Metrics()
         self._health = Health(self._metrics)
         self._readiness = Readiness(ready=False, why="starting")
@@ -100,7 +102,7 @@ class Daemon:
             stack.push_async_callback(journal.close)
             server = await registry.examine(journal)
             if not server.pooled:
-                journal.prepare_threshold = 2
+                await settle_session(journal)
             lease = await self._lead(journal)
             if lease is None:
                 return
@@ -125,7 +127,7 @@ class Daemon:
         """Stand by until nobody leads. None: told to stop."""
         told = False
         while not self._stopping.is_set():
-            lease = await take_lead(connection)
+            lease = await take_lead(connection, self._holder)
             if lease is not None:
                 return lease
             if not told:
@@ -184,7 +186,8 @@ class Daemon:
 
 async def _release(connection: AsyncConnection[Any], lease: Lease) -> None:
     try:
-        await release_lead(connection, lease)
-    except CdcHooksError:
+        async with asyncio.timeout(RELEASE_S):
+            await release_lead(connection, lease)
+    except (CdcHooksError, TimeoutError):
         return  # the connection is gone: the lease runs out by itself
 

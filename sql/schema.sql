@@ -201,7 +201,7 @@ SET search_path = pg_catalog, pg_temp
 RETURN (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
 
 -- Purpose: to become the leader if nobody is. Touches: leader, lease. Returns: the new generation, or null while the
--- lease of another holds.
+-- lease of another holds. (One's own is no hindrance: after a lost connection the same process leads again at once.)
 CREATE FUNCTION cdc_hooks.take_lead(new_holder text, lease_ms bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -209,12 +209,14 @@ AS $$
 DECLARE
     new_generation bigint;
 BEGIN
-    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms() THEN
+    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms()
+       AND (SELECT holder FROM cdc_hooks.leader) IS DISTINCT FROM new_holder THEN
         RETURN NULL;
     END IF;
     -- Waits for a tick or an acknowledgement that the old leader is just committing, and for a rival.
     PERFORM FROM cdc_hooks.leader FOR UPDATE;
-    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms() THEN
+    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms()
+       AND (SELECT holder FROM cdc_hooks.leader) IS DISTINCT FROM new_holder THEN
         RETURN NULL;
     END IF;
     UPDATE cdc_hooks.leader

@@ -34,9 +34,19 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
-            prepare_threshold=None if pooled else 2,
+            tcp_user_timeout=20_000,
+            prepare_threshold=None,
         )
+    if not pooled:
+        await settle_session(connection)
     return connection
+
+
+async def settle_session(connection: AsyncConnection[TupleRow]) -> None:
+    """What may be relied on where the session is ours alone: prepared statements, and no time limits of the role's."""
+    connection.prepare_threshold = 2
+    with translated():
+        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0")
 
 
 async def scan_in_order(connection: AsyncConnection[TupleRow]) -> None:

@@ -8,6 +8,7 @@ a while and wakes up can neither send on nor acknowledge.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -46,11 +47,11 @@ class Lease:
             raise Superseded("the lead was not renewed in time")
 
 
-async def take_lead(connection: AsyncConnection[Any]) -> Lease | None:
-    """The lease, or None while another daemon holds it."""
+async def take_lead(connection: AsyncConnection[Any], holder: str) -> Lease | None:
+    """The lease, or None while another holder has it."""
     asked = _clock()
     with translated():
-        cursor = await connection.execute(_SQL["take_lead"], {"holder": holder(), "lease_ms": int(LEASE_S * 1000)})
+        cursor = await connection.execute(_SQL["take_lead"], {"holder": holder, "lease_ms": int(LEASE_S * 1000)})
         row = await cursor.fetchone()
     generation = row[0] if row else None
     return None if generation is None else Lease(generation, asked + LEASE_S)
@@ -62,9 +63,9 @@ async def release_lead(connection: AsyncConnection[Any], lease: Lease) -> None:
         await connection.execute(_SQL["release_lead"], {"generation": lease.generation})
 
 
-def holder() -> str:
-    """This process, for people to read."""
-    return f"{socket.gethostname()} pid {os.getpid()}"
+def new_holder() -> str:
+    """A name for this process, for people to read, that no other process has (pids repeat among containers)."""
+    return f"{socket.gethostname()} pid {os.getpid()} ({secrets.token_hex(3)})"
 
 
 def _clock() -> float:

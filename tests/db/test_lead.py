@@ -11,7 +11,7 @@ import pytest
 from cdc_hooks.changelog import lease as lease_room
 from cdc_hooks.changelog.connection import connect
 from cdc_hooks.changelog.journal import Journal
-from cdc_hooks.changelog.lease import release_lead, take_lead
+from cdc_hooks.changelog.lease import new_holder, release_lead, take_lead
 from cdc_hooks.changelog.window import Progress
 from cdc_hooks.errors import Superseded
 from tests.db.logs import append, install, open_log, run
@@ -33,11 +33,11 @@ def test_only_one_leads_until_it_gives_the_lead_back(log_dsn: str) -> None:
     async def main() -> None:
         async with open_log(log_dsn) as log:
             rival = await connect(log_dsn, "rival")
-            assert await take_lead(rival) is None
+            assert await take_lead(rival, "rival") is None
             await log.journal.beat()
-            assert await take_lead(rival) is None
+            assert await take_lead(rival, "rival") is None
             await release_lead(log.connection, log.lease)
-            taken = await take_lead(rival)
+            taken = await take_lead(rival, "rival")
             assert taken is not None
             assert taken.generation == log.lease.generation + 1
             await rival.close()
@@ -50,7 +50,7 @@ def test_of_many_rivals_one_wins(log_dsn: str) -> None:
         rivals = [await connect(log_dsn, "rival") for _ in range(8)]
         for _ in range(5):
             expire(log_dsn)
-            won = [lease for lease in await asyncio.gather(*map(take_lead, rivals)) if lease is not None]
+            won = [lease for lease in await asyncio.gather(*(take_lead(rival, new_holder()) for rival in rivals)) if lease]
             assert len(won) == 1
         for rival in rivals:
             await rival.close()
@@ -89,7 +89,7 @@ def test_a_takeover_waits_for_what_the_leader_is_just_committing(log_dsn: str) -
             rival = await connect(log_dsn, "rival")
             with psycopg.connect(log_dsn) as leader:
                 leader.execute("SELECT cdc_hooks.hold_lead(%s)", (old.lease.generation,))
-                takeover = asyncio.create_task(take_lead(rival))
+                takeover = asyncio.create_task(take_lead(rival, "rival"))
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
                 while (await (await old.connection.execute(waiting)).fetchone()) == (0,):
                     await asyncio.sleep(0)
@@ -145,5 +145,19 @@ def test_progress_that_waits_is_written_together_and_the_newest_stands(log_dsn: 
             ).fetchall()
             assert [(webhook, newest) for webhook, _, newest in rows] == [(1, 9), (2, 9)]
             assert sum(count for _, count, _ in rows) < 20
+
+    run(main)
+
+
+def test_after_a_lost_connection_the_same_process_leads_again_at_once(log_dsn: str) -> None:
+    async def main() -> None:
+        first, second = await connect(log_dsn, "test"), await connect(log_dsn, "test")
+        led = await take_lead(first, "this process")
+        again = await take_lead(second, "this process")
+        assert led is not None
+        assert again is not None
+        assert again.generation > led.generation
+        await first.close()
+        await second.close()
 
     run(main)
