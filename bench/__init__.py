@@ -1,1 +1,1 @@
-"""The benchmark: what cdc-hooks must reach, measured on this machine. ``python -m bench --help``; see docs/benchmark.md."""
+"""The benchmark: what cdc-hooks must reach, measured on this machine. See docs/benchmark.md."""

@@ -18,9 +18,9 @@ import yaml
 
 from bench.database import TABLE, sql
 from bench.processes import BenchError, running, wait_for
-from cdc_hooks.demo.postgres import PostgresServer
+from cdc_hooks.demo.postgres import PostgresServer, free_port
 
-_SECRET = "whsec_Y2RjLWhvb2tzIGJlbmNobWFyaywgbm90IGEgc2VjcmV0"  # noqa: S105 - signs bodies that never leave this machine
+_SECRET = "whsec_Y2RjLWhvb2tzIGJlbmNobWFyaywgbm90IGEgc2VjcmV0"  # bodies that never leave this machine
 _ROLE = "cdc_hooks"
 
 
@@ -105,7 +105,7 @@ def _write_config(setup: Setup) -> None:
         "database": {"dsn": setup.server.dsn(setup.database, user=_ROLE)},
         "network": {"allow_http": True, "allow": ["127.0.0.0/8"]},
         "webhooks": {setup.webhook: webhook},
-        "metrics": "off",
+        "metrics": {"listen": f"127.0.0.1:{free_port()}"},
         "log": {"format": "json"},
     }
     setup.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -82,14 +82,18 @@ class MemorySampler:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._done.set()
         self._thread.join()
+        self._sample()
 
     def _run(self) -> None:
         while not self._done.wait(self._every_s):
-            try:
-                self.samples.append(resident_bytes(self._pid) / MIB)
-                self.peak_mib = resident_bytes(self._pid, "VmHWM") / MIB
-            except (OSError, BenchError):  # the process has ended
-                return
+            self._sample()
+
+    def _sample(self) -> None:
+        with suppress(OSError, BenchError):  # the process has ended
+            self.samples.append(resident_bytes(self._pid) / MIB)
+            self.peak_mib = resident_bytes(self._pid, "VmHWM") / MIB

@@ -95,6 +95,8 @@ class Term:
             self.why_no_doorbell = "notifications do not arrive: behind a transaction pooler LISTEN does not work"
         self._epoch_of = await registry.settle_epoch(self._connection)
         self._installation = await registry.installation(self._connection)
+        # Before anybody is told that we lead: from here on a new webhook gets what is written.
+        self._ids = await self._register(self._config)
         self._head = Head(await registry.newest_tick(self._connection))
         self._pulse = Pulse(self._journal, self._head, self._listener.bell, doorbell=self.has_doorbell)
 
@@ -130,8 +132,7 @@ class Term:
         while not self._stopping:
             self._again.clear()
             config = self._config
-            starts = {name: webhook.start.value for name, webhook in config.webhooks.items()}
-            self._ids = await registry.register(self._connection, self._journal, starts)
+            self._ids = await self._register(config)
             self._head.tick = max(self._head.tick, await registry.newest_tick(self._connection))
             for gone in set(self._workers) - set(self._ids):
                 self._health.forget(gone)
@@ -153,6 +154,10 @@ class Term:
             finally:
                 await cancel(again, *running)
         await self._write_notes()
+
+    async def _register(self, config: Config) -> dict[str, int]:
+        starts = {name: webhook.start.value for name, webhook in config.webhooks.items()}
+        return await registry.register(self._connection, self._journal, starts)
 
     async def _serve_webhook(self, name: str, config: Config) -> None:
         """One worker after the other: what breaks one, by a fault of ours, must not break the rest."""

@@ -32,7 +32,7 @@ def plan(
     """The steps from what is there to what is wanted.
 
     Raises ConfigError where what is wanted cannot be (no such table or column, a broken condition, …), DatabaseError
-    where this role or server cannot do it. ``conn`` may not be in a transaction.
+    where this role or server cannot do it. ``conn`` should be in autocommit mode.
     """
     edition = edition or installation.packaged()
     there = installation.look(conn, roles, edition)

@@ -112,7 +112,7 @@ class Sender:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
-                    while len(kept) < _KEPT_BYTES and (more := await content.read(_KEPT_BYTES - len(kept))):
+                    while more := await content.read(_KEPT_BYTES - len(kept)):
                         kept += more
         except asyncio.CancelledError:
             response.close()
@@ -145,7 +145,7 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
     # Whatever goes wrong: nobody waits for this, and the connection is closed.
     with suppress(Exception):
         async with asyncio.timeout(_DRAINED_S):
-            while left > 0 and (more := await response.content.read(left)):
+            while more := await response.content.read(left):
                 left -= len(more)
 
 

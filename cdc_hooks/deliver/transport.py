@@ -6,6 +6,7 @@ import math
 import os
 import socket
 import ssl
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -26,19 +27,27 @@ _MAX_HEADER_BYTES = 8190
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Verifies against the system's certificate authorities, and those in ``ca_file`` (PEM). Raises ConfigError."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is None:
-        return context
+    """Verifies against the system's certificate authorities, and those in ``ca_file`` (PEM). Raises ConfigError.
+
+    Shared by all that ask for the same: reading the system's authorities takes long enough to be felt at a reload. The
+    file is read again when it has changed.
+    """
     try:
-        context.load_verify_locations(ca_file)
+        return _tls_context(ca_file, 0 if ca_file is None else ca_file.stat().st_mtime_ns)
     except OSError as error:  # also what ssl raises
         problem = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else _words(error)
         raise ConfigError(
             f"cannot read the certificate authorities in {ca_file}: {problem}",
             hint="ca_file is a file of PEM certificates that this user can read",
         ) from error
+
+
+@lru_cache(maxsize=32)
+def _tls_context(ca_file: Path | None, _written_at: int) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
     return context
 
 

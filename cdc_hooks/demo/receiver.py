@@ -63,9 +63,7 @@ def _delivery(message: dict[str, Any], received_at: float) -> Delivery:
         items=tuple(
             (
                 item["eventId"],
-                RowChange(
-                    table, action, canonical(item["rowId"]), item["data"]["version"], canonical(item["data"])
-                ),
+                RowChange(table, action, canonical(item["rowId"]), item["data"]["version"], canonical(item["data"])),
             )
             for item in message["items"]
         ),

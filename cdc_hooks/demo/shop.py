@@ -58,9 +58,7 @@ class Till:
         table, action = _WRITES[statement]
         cursor = await self._connection.execute(_SQL[statement], parameters)
         rows = [exact(row[0]) for row in await cursor.fetchall()]
-        self._changes += [
-            RowChange(table, action, key_of(table, row), row["version"], canonical(row)) for row in rows
-        ]
+        self._changes += [RowChange(table, action, key_of(table, row), row["version"], canonical(row)) for row in rows]
         return rows
 
     @asynccontextmanager

@@ -111,8 +111,8 @@ def judge(evidence: Evidence) -> Verdict:
     )
     problems = tuple(text.format(f"{number:,}") for number, text in found if number)
     if problems:
-        return Verdict(problems, f"WRONG: {'; '.join(problems)}.")
-    return Verdict((), f"RIGHT: {_praise(evidence, _count(committed))}")
+        return Verdict(problems, f"Verdict: WRONG: {'; '.join(problems)}.")
+    return Verdict((), f"Verdict: right: {_praise(evidence, _count(committed))}")
 
 
 def latencies(committed: Iterable[Transaction], arrived_at: Mapping[RowChange, float]) -> list[float]:
@@ -181,9 +181,18 @@ def _count(changes: Counter[RowChange]) -> int:
 
 def _praise(evidence: Evidence, changes: int) -> str:
     spans = latencies(evidence.committed, arrivals(evidence.deliveries))
-    return (
-        f"all {changes:,} changes of {len(evidence.committed):,} committed transactions arrived, each once and in order "
-        f"per row, none of {len(evidence.undone):,} rolled-back ones; {len(evidence.deliveries):,} signatures valid; "
-        f"{len(evidence.tables)} tables rebuilt from the deliveries equal the originals; commit to receipt "
-        f"p50 {percentile(spans, 50) * 1000:.1f} ms, p99 {percentile(spans, 99) * 1000:.1f} ms."
+    parts = (
+        f"all {changes:,} changes of {len(evidence.committed):,} committed transactions arrived",
+        "each once and in order per row",
+        f"and nothing of what was rolled back ({len(evidence.undone):,} changes)",
     )
+    rest = (
+        f"{len(evidence.deliveries):,} requests, all signatures valid",
+        f"{len(evidence.tables)} tables rebuilt from the deliveries alone equal the originals",
+        f"commit to receipt p50 {_ms(percentile(spans, 50))}, p99 {_ms(percentile(spans, 99))}.",
+    )
+    return "; ".join((", ".join(parts), *rest))
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"

@@ -1,4 +1,4 @@
-"""The audit that the running daemon repeats: is everything captured that should be?"""
+"""The audit that the running daemon repeats: whether everything is captured that should be."""
 
 from __future__ import annotations
 

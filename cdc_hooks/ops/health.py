@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cdc_hooks.ops.metrics import WebhookMetrics
+
 if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.model import Message
     from cdc_hooks.ops.metrics import Metrics
 
-STATES = ("active", "retrying")
-
 
 @dataclass(slots=True)
-class Note:
-    """What is new about a webhook since it was last written. Times in seconds since 1970."""
+class Watched:
+    """A webhook's metrics, and what is new about it since it was last written. Times in seconds since 1970."""
 
+    metrics: WebhookMetrics
     state: str = "active"
     delivered: int = 0
     last_success_at: float | None = None
@@ -26,72 +27,70 @@ class Note:
     last_error: str | None = None
     changed: bool = True
 
+    def turn(self, state: str) -> None:
+        """Be in a state from now on."""
+        self.changed = True
+        if state != self.state:
+            self.state = state
+            self.metrics.is_in(state)
+
+    def take(self) -> dict[str, Any]:
+        """The parameters to write it with; what is taken counts as written."""
+        taken = {
+            "state": self.state,
+            "delivered": self.delivered,
+            "last_success_at": _time(self.last_success_at),
+            "last_error_at": _time(self.last_error_at),
+            "last_error": self.last_error and self.last_error.replace("\0", "\ufffd"),
+        }
+        self.delivered, self.changed = 0, False
+        return taken
+
 
 class Health:
     """The observer of all couriers. Writes nothing by itself: ``take`` gives what there is to write."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._notes: dict[str, Note] = {}
+        self._watched: dict[str, Watched] = {}
 
     def watch(self, webhook: str) -> None:
-        """Begin to watch a webhook: its metrics exist from now on."""
-        self._notes.setdefault(webhook, Note())
-        self._metrics.changes_delivered.labels(webhook)
-        for outcome in ("delivered", "dead_letter"):
-            self._metrics.deliveries.labels(webhook, outcome)
-        self._set_state(webhook, "active")
+        """Begin to watch a webhook, or begin again: its metrics exist from now on, and it is active."""
+        watched = self._watched.get(webhook)
+        if watched is None:
+            watched = self._watched[webhook] = Watched(WebhookMetrics(self._metrics, webhook))
+        watched.turn("active")
+        watched.metrics.is_in("active")
 
     def forget(self, webhook: str) -> None:
         """A webhook is no longer configured."""
-        self._notes.pop(webhook, None)
-        for state in STATES:
-            self._metrics.state.remove(webhook, state)
-        for gauge in (self._metrics.backlog, self._metrics.lag, self._metrics.dead_letters):
-            if (webhook,) in gauge._metrics:  # noqa: SLF001 - the library has no other way to ask
-                gauge.remove(webhook)
+        watched = self._watched.pop(webhook, None)
+        if watched is not None:
+            watched.metrics.forget()
 
     def attempted(self, webhook: str, outcome: Outcome, *, delivered: bool) -> None:
-        self._metrics.attempted(webhook, outcome, delivered=delivered)
+        self._watched[webhook].metrics.attempted(outcome, delivered=delivered)
 
     def delivered(self, webhook: str, message: Message) -> None:
-        self._metrics.delivered(webhook, message)
-        note = self._notes[webhook]
-        note.delivered += message.event_count
-        note.last_success_at = time.time()
-        note.changed = True
-        self._set_state(webhook, "active")
+        watched = self._watched[webhook]
+        watched.metrics.delivered(message)
+        watched.delivered += message.event_count
+        watched.last_success_at = time.time()
+        watched.turn("active")
 
     def failing(self, webhook: str, error: str) -> None:
-        note = self._notes[webhook]
-        note.last_error, note.last_error_at, note.changed = error, time.time(), True
-        self._set_state(webhook, "retrying")
+        watched = self._watched[webhook]
+        watched.last_error, watched.last_error_at = error, time.time()
+        watched.turn("retrying")
 
-    def gave_up(self, webhook: str, message: Message) -> None:
-        self._metrics.gave_up(webhook)
-        self._notes[webhook].changed = True
-        self._set_state(webhook, "active")
+    def gave_up(self, webhook: str, message: Message) -> None:  # noqa: ARG002 - as observers are called
+        watched = self._watched[webhook]
+        watched.metrics.gave_up()
+        watched.turn("active")
 
     def take(self) -> dict[str, dict[str, Any]]:
-        """By webhook, the parameters to write it with; what is taken counts as written."""
-        taken = {}
-        for webhook, note in self._notes.items():
-            if note.changed:
-                taken[webhook] = {
-                    "state": note.state,
-                    "delivered": note.delivered,
-                    "last_success_at": _time(note.last_success_at),
-                    "last_error_at": _time(note.last_error_at),
-                    "last_error": note.last_error and note.last_error.replace("\0", "\ufffd"),
-                }
-                note.delivered, note.changed = 0, False
-        return taken
-
-    def _set_state(self, webhook: str, state: str) -> None:
-        note = self._notes[webhook]
-        note.state = state
-        for other in STATES:
-            self._metrics.state.labels(webhook, other).set(other == state)
+        """By webhook, the parameters to write it with."""
+        return {webhook: watched.take() for webhook, watched in self._watched.items() if watched.changed}
 
 
 def _time(seconds: float | None) -> datetime | None:

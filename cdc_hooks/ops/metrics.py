@@ -1,29 +1,50 @@
-"""The Prometheus metrics, and the observer that fills them.
+"""The Prometheus metrics.
 
-Base units; labels are names from the configuration, so their number is bounded.
+Base units; labels are names from the configuration and fixed words, so their number is bounded.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter as Tally
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from cdc_hooks import __version__
+from cdc_hooks.model import Action, Change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdc_hooks.deliver.outcome import Outcome
-    from cdc_hooks.model import Change, Message
+    from cdc_hooks.model import Message
+
+STATES = ("active", "retrying")
+OUTCOMES = ("delivered", "dead_letter")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
+_TABLE, _ACTION = (itemgetter(Change._fields.index(field)) for field in ("table", "action"))
+# By identity: an enumeration's members hash in Python, and this is done for each change that is read.
+_ACTIONS = {id(action): action.value for action in Action}
 
 
 class Metrics:
     """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
+        # They would double the number of series, to say when each counter was first touched.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         registry = self.registry
         webhook = ["webhook"]
@@ -46,7 +67,11 @@ class Metrics:
             registry=registry,
         )
         self.attempt_seconds = Histogram(
-            "cdc_hooks_attempt_duration_seconds", "Time of one attempt.", webhook, buckets=_SECONDS, registry=registry
+            "cdc_hooks_attempt_duration_seconds",
+            "From the beginning of a request to the headers of its answer, or its failure.",
+            webhook,
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.commit_to_delivery = Histogram(
             "cdc_hooks_commit_to_delivery_seconds",
@@ -62,17 +87,25 @@ class Metrics:
             registry=registry,
         )
         self.lag = Gauge(
-            "cdc_hooks_lag_seconds", "Age of the oldest tick that the webhook has not finished.", webhook, registry=registry
+            "cdc_hooks_lag_seconds",
+            "Age of the oldest tick that the webhook has not finished.",
+            webhook,
+            registry=registry,
         )
         self.state = Gauge(
-            "cdc_hooks_webhook_state", "1 for the state that the webhook is in.", ["webhook", "state"], registry=registry
+            "cdc_hooks_webhook_state",
+            "1 for the state that the webhook is in.",
+            ["webhook", "state"],
+            registry=registry,
         )
         self.dead_letters = Gauge(
             "cdc_hooks_dead_letters", "Deliveries given up on and kept.", webhook, registry=registry
         )
         self.log_bytes = Gauge("cdc_hooks_change_log_bytes", "Size of the change log on disk.", registry=registry)
-        self.log_changes = Gauge(
-            "cdc_hooks_change_log_ids", "Ids given out since the oldest change that is kept.", registry=registry
+        self.log_rows = Gauge(
+            "cdc_hooks_change_log_rows",
+            "Rows in the change log: ids given out since the oldest one in it (an upper bound).",
+            registry=registry,
         )
         self.notify_queue = Gauge(
             "cdc_hooks_notify_queue_usage_ratio", "How full the cluster's queue of notifications is.", registry=registry
@@ -82,33 +115,78 @@ class Metrics:
         )
         self.leading = Gauge("cdc_hooks_leading", "1 if this daemon acts, 0 if it stands by.", registry=registry)
         Info("cdc_hooks_build", "The version that runs.", registry=registry).info({"version": __version__})
+        ProcessCollector(registry=registry)
 
-    def read(self, changes: list[Change]) -> None:
+    def read(self, changes: Sequence[Change]) -> None:
         """Count a page that was read."""
-        counts: dict[tuple[str, str], int] = {}
-        for change in changes:
-            kind = (change.table, change.action)
-            counts[kind] = counts.get(kind, 0) + 1
-        for kind, count in counts.items():
-            self.changes_read.labels(*kind).inc(count)
+        kinds = zip(map(_TABLE, changes), map(id, map(_ACTION, changes)), strict=True)
+        for (table, action), count in Tally(kinds).items():
+            self.changes_read.labels(table, _ACTIONS[action]).inc(count)
 
-    def attempted(self, webhook: str, outcome: Outcome, *, delivered: bool) -> None:
-        self.attempts.labels(webhook, "delivered" if delivered else _kind(outcome)).inc()
-        self.attempt_seconds.labels(webhook).observe(outcome.duration_s)
+    def stand_by(self) -> None:
+        """Not leading any more: what only the leader knows is unknown from now on, not unchanged."""
+        self.leading.set(0)
+        for gauge in (self.backlog, self.lag, self.state, self.dead_letters, self.capture_healthy):
+            gauge.clear()
 
-    def delivered(self, webhook: str, message: Message) -> None:
-        self.deliveries.labels(webhook, "delivered").inc()
-        self.changes_delivered.labels(webhook).inc(message.event_count)
+
+class WebhookMetrics:
+    """The metrics of one webhook, its labels looked up once: doing it for each attempt costs more than counting."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._attempts: dict[str, Counter] = {}
+        self._attempt_seconds = metrics.attempt_seconds.labels(name)
+        self._commit_to_delivery = metrics.commit_to_delivery.labels(name)
+        self._changes_delivered = metrics.changes_delivered.labels(name)
+        self._delivered, self._dead_letter = (metrics.deliveries.labels(name, outcome) for outcome in OUTCOMES)
+        self._count_attempt("delivered", 0)
+
+    def attempted(self, outcome: Outcome, *, delivered: bool) -> None:
+        self._count_attempt("delivered" if delivered else _kind(outcome), 1)
+        self._attempt_seconds.observe(outcome.duration_s)
+
+    def delivered(self, message: Message) -> None:
+        self._delivered.inc()
+        self._changes_delivered.inc(message.event_count)
         if message.first_at is not None:
-            self.commit_to_delivery.labels(webhook).observe(max(0.0, time.time() - _seconds(message.first_at)))
+            self._commit_to_delivery.observe(max(0.0, time.time() - _seconds(message.first_at)))
 
-    def gave_up(self, webhook: str) -> None:
-        self.deliveries.labels(webhook, "dead_letter").inc()
+    def gave_up(self) -> None:
+        self._dead_letter.inc()
+        self._metrics.dead_letters.labels(self._name).inc()  # until they are counted again
+
+    def is_in(self, state: str) -> None:
+        for other in STATES:
+            self._metrics.state.labels(self._name, other).set(other == state)
+
+    def forget(self) -> None:
+        """The webhook is no longer configured: none of its series stays behind."""
+        metrics = self._metrics
+        for outcome in self._attempts:
+            metrics.attempts.remove(self._name, outcome)
+        for outcome in OUTCOMES:
+            metrics.deliveries.remove(self._name, outcome)
+        self.is_in(STATES[0])  # so that there is one to remove
+        for state in STATES:
+            metrics.state.remove(self._name, state)
+        for one in (metrics.attempt_seconds, metrics.commit_to_delivery, metrics.changes_delivered):
+            one.remove(self._name)
+        for gauge in (metrics.backlog, metrics.lag, metrics.dead_letters):
+            gauge.labels(self._name)  # likewise
+            gauge.remove(self._name)
+
+    def _count_attempt(self, outcome: str, count: int) -> None:
+        counter = self._attempts.get(outcome)
+        if counter is None:
+            counter = self._attempts[outcome] = self._metrics.attempts.labels(self._name, outcome)
+        counter.inc(count)
 
 
 def _kind(outcome: Outcome) -> str:
     if outcome.error is not None:
-        return str(outcome.error)
+        return outcome.error.value
     return f"{outcome.status // 100}xx" if outcome.status is not None else "other"
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.rows import class_row
 
 from cdc_hooks.config import Config
 from cdc_hooks.sql import queries
@@ -43,71 +44,100 @@ class StatusReport:
     webhooks: list[WebhookStatus] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What the query ``webhooks`` returns of one."""
+
+    name: str
+    state: str
+    delivered: int
+    last_success_at: datetime | None
+    last_error_at: datetime | None
+    last_error: str | None
+    backlog: int
+    lag_s: float
+    dead_letters: int
+    gaps: int
+    next_attempt_at: datetime | None
+    attempts: int | None
+    failing_for: str | None
+
+
 def gather(connection: psycopg.Connection[Any], config: Config) -> StatusReport:
     """The state of all webhooks, those first that the configuration names. Reads only."""
     connection.execute("SET TimeZone = 'UTC'; SET DateStyle = 'ISO'")
     holder, since, leads, log_bytes = connection.execute(_SQL["daemon"]).fetchone() or (None, None, False, 0)
-    rows = connection.execute(_SQL["webhooks"]).fetchall()
-    known = {row[0]: _webhook(row, leads=leads, configured=row[0] in config.webhooks) for row in rows}
-    webhooks = [known.pop(name, None) or _new(name) for name in config.webhooks]
+    with connection.cursor(row_factory=class_row(_Row)) as cursor:
+        rows = {row.name: row for row in cursor.execute(_SQL["webhooks"].encode())}
+    others = [row for name, row in rows.items() if name not in config.webhooks and row.state != "retired"]
     return StatusReport(
         daemon=holder if leads else None,
         daemon_since=since if leads else None,
         log_bytes=log_bytes,
-        webhooks=[*webhooks, *(webhook for webhook in known.values() if webhook.state != "retired")],
+        webhooks=[
+            *(_webhook(rows[name], leads=leads) if name in rows else _new(name) for name in config.webhooks),
+            *(_webhook(row, leads=leads, configured=False) for row in others),
+        ],
     )
 
 
-def _webhook(row: tuple[Any, ...], *, leads: bool, configured: bool) -> WebhookStatus:
-    name, state, delivered, last_success_at, last_error_at, last_error, backlog, lag_s, dead, gaps, next_at, attempts = row
+def _webhook(row: _Row, *, leads: bool, configured: bool = True) -> WebhookStatus:
     return WebhookStatus(
-        name=name,
-        state=state,
-        summary=_in_words(
-            state, backlog, lag_s, dead, last_error, next_at, attempts, leads=leads, configured=configured
-        ),
-        backlog=backlog,
-        lag_s=lag_s,
-        delivered=delivered,
-        dead_letters=dead,
-        gaps=gaps,
-        last_success_at=last_success_at,
-        last_error_at=last_error_at,
-        last_error=last_error,
-        next_attempt_at=next_at,
+        name=row.name,
+        state=row.state,
+        summary=_in_words(row, leads=leads) if configured else _NOT_CONFIGURED,
+        backlog=row.backlog,
+        lag_s=row.lag_s,
+        delivered=row.delivered,
+        dead_letters=row.dead_letters,
+        gaps=row.gaps,
+        last_success_at=row.last_success_at,
+        last_error_at=row.last_error_at,
+        last_error=row.last_error,
+        next_attempt_at=row.next_attempt_at,
     )
 
 
-def _in_words(
-    state: str,
-    backlog: int,
-    lag_s: float,
-    dead: int,
-    last_error: str | None,
-    next_at: datetime | None,
-    attempts: int | None,
-    *,
-    leads: bool,
-    configured: bool,
-) -> str:
-    if not configured:
-        return "no longer configured; its place in the log is given up when the daemon reloads"
-    if not leads and backlog:
-        what = f"no daemon runs; up to {backlog:,} changes wait"
+_NOT_CONFIGURED = "no longer configured; its place in the log is given up when the daemon reloads"
+
+
+def _in_words(row: _Row, *, leads: bool) -> str:
+    waiting = f"up to {row.backlog:,} change{_s(row.backlog)} wait{'' if row.backlog != 1 else 's'}"
+    if row.state == "retired":
+        what = "retired while it was not configured; goes on from its place when a daemon runs or reloads with it"
     elif not leads:
-        what = "no daemon runs; nothing waits"
-    elif next_at is not None:
-        times = "once" if attempts == 1 else f"{attempts} times"
-        what = f"failing: {last_error}; tried {times}, next attempt at {next_at:%H:%M:%S} UTC; up to {backlog:,} changes wait"
-    elif backlog:
-        what = f"delivering: up to {backlog:,} changes wait, the oldest for {lag_s:.0f} s"
+        what = f"no daemon runs; {waiting if row.backlog else 'nothing waits'}"
+    elif row.next_attempt_at is not None:
+        times = "once" if row.attempts == 1 else f"{row.attempts} times"
+        next_at = f"next attempt at {row.next_attempt_at:%H:%M:%S} UTC"
+        what = f"failing: {row.failing_for}; tried {times}, {next_at}; {waiting}"
+    elif row.backlog:
+        what = f"delivering: {waiting}, the oldest for {row.lag_s:.0f} s"
     else:
         what = "up to date"
-    return f"{what}; {dead:,} dead letter{'s' if dead != 1 else ''}" if dead else what
+    if row.dead_letters:
+        what += f"; {row.dead_letters:,} dead letter{_s(row.dead_letters)}"
+    if row.gaps:
+        what += f"; {row.gaps:,} gap{_s(row.gaps)}: changes that it may not have got"
+    return what
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _new(name: str) -> WebhookStatus:
     return WebhookStatus(
-        name, "new", "not started yet: its place in the log begins when the daemon first runs with it",
-        0, 0.0, 0, 0, 0, None, None, None, None,
-    )  # fmt: skip
+        name=name,
+        state="new",
+        summary="not started yet: its place in the log begins when a daemon first runs with it",
+        backlog=0,
+        lag_s=0.0,
+        delivered=0,
+        dead_letters=0,
+        gaps=0,
+        last_success_at=None,
+        last_error_at=None,
+        last_error=None,
+        next_attempt_at=None,
+    )

@@ -5,9 +5,19 @@ The protocol is a datagram to the socket that ``NOTIFY_SOCKET`` names (sd_notify
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
 import os
 import socket
 import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = structlog.get_logger()
 
 
 def notify(*lines: str) -> bool:
@@ -19,7 +29,7 @@ def notify(*lines: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.sendto("\n".join(lines).encode(), address)
+            channel.sendto("\n".join(line.replace("\n", " ") for line in lines).encode(), address)
     except OSError:  # the manager is gone; it will notice us by other means
         return False
     return True
@@ -31,8 +41,27 @@ def notify_reloading() -> bool:
 
 
 def watchdog_interval_s() -> float | None:
-    """How often to beat: half of what systemd allows, or None where it does not watch."""
+    """How often to beat: a third of what systemd allows, or None where it does not watch."""
     allowed_us = os.environ.get("WATCHDOG_USEC", "")
     if not allowed_us.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
-    return int(allowed_us) / 2_000_000
+    return int(allowed_us) / 3_000_000
+
+
+async def feed_watchdog(alive: Callable[[], bool] = lambda: True) -> None:
+    """Beat while the event loop runs and ``alive`` says that the daemon gets on with its work; for ever, once watched.
+
+    One that does not is stuck: systemd aborts and restarts it, and its threads' tracebacks go to stderr.
+    """
+    interval_s = watchdog_interval_s()
+    if interval_s is None:
+        return
+    faulthandler.enable()
+    well = True
+    while True:
+        was_well, well = well, alive()
+        if well:
+            notify("WATCHDOG=1")
+        elif was_well:
+            log.error("stuck", hint="systemd restarts the service if this lasts; see its WatchdogSec")
+        await asyncio.sleep(interval_s)

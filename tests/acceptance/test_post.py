@@ -171,6 +171,7 @@ def test_dripping_bodies_do_not_pile_up_connections() -> None:
         receiver.then = hang(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\nbegin")
         for _ in range(6):
             assert (await post(to)).ok
+            assert len(to._drains) <= 2
         await receiver.until(lambda: receiver.open_connections <= 2)
 
     with_sender(test, max_connections=2)
@@ -194,7 +195,8 @@ def test_headers_that_drip_do_not_stretch_the_deadline() -> None:
     assert classify(outcome) == "no answer within 0.2 s"
 
 
-def test_a_failure_whose_body_hangs_keeps_to_the_deadline() -> None:
+def test_a_failure_whose_body_hangs_keeps_to_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc_hooks.deliver.post._DRAINED_S", 1000)
     outcome, _ = attempt(hang(b"HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\nsorry"), total_timeout_s=SHORT_S)
     assert (outcome.status, outcome.error, outcome.body) == (503, None, b"sorry")
 
@@ -307,10 +309,12 @@ def test_doubled_and_odd_headers_are_no_failure() -> None:
 
 
 def test_cookies_are_not_kept() -> None:
-    async def test(receiver: Receiver, to: Sender) -> None:
+    async def test(receiver: Receiver, _: Sender) -> None:
         receiver.then = answer(200, b"", "set-cookie: a=b")
+        to = sender(receiver.url.replace("127.0.0.1", "localhost"))  # cookies of addresses are kept by no client
         await post(to)
         await post(to)
+        await to.aclose()
         assert receiver.requests[1].header("cookie") is None
 
     with_sender(test)
@@ -343,6 +347,17 @@ def test_connections_are_used_again(status: int) -> None:
         assert receiver.connections <= 3
 
     with_sender(test, max_connections=3)
+
+
+def test_a_long_body_costs_the_connection() -> None:
+    async def test(receiver: Receiver, to: Sender) -> None:
+        receiver.then = answer(500, b"x" * 1_000_000)
+        for number in (1, 2):
+            await post(to)
+            await asyncio.gather(*to._drains)
+            assert receiver.connections == number
+
+    with_sender(test)
 
 
 def test_a_body_in_a_later_packet_does_not_cost_the_connection() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -71,6 +72,15 @@ def test_the_file_adds_to_the_authorities_of_the_system(ca_file: Path) -> None:
     to = Sender("https://localhost/", connect_timeout_s=1, total_timeout_s=1, ca_file=ca_file)
     assert to._tls is not None
     assert len(to._tls.get_ca_certs()) == 1 + len(ssl.create_default_context().get_ca_certs())
+
+
+def test_a_changed_file_is_read_again(authority: trustme.CA, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    os.utime(path, (0, 0))
+    assert attempt(serving(authority.issue_cert("localhost")), path)[0].error is Failure.TLS
+    authority.cert_pem.write_to_path(path)
+    assert attempt(serving(authority.issue_cert("localhost")), path)[0].ok
 
 
 @pytest.mark.parametrize("trusting", [True, False], ids=["another authority", "the system's"])

@@ -86,54 +86,50 @@ def test_a_condition_can_compare_rows_with_json_columns(captured: Captured) -> N
 CREATE_TYPES = """
     CREATE DOMAIN moment AS timestamptz;
     CREATE TYPE stay AS (arrived moment, lasted interval);
-    CREATE TYPE moments AS RANGE (subtype = moment);
-    CREATE TABLE t (
-        id int PRIMARY KEY, at timestamptz, instant moment, instants moment[], stays stay[], days daterange,
-        local tsrange, spans tstzrange, many tstzmultirange, own moments, took interval, raw bytea, f float8, p point,
-        price money, day date, here timestamp
-    )"""
+    CREATE TYPE moments AS RANGE (subtype = moment)"""
 ODD_SETTINGS = (
     "-c TimeZone=Asia/Kathmandu -c DateStyle=German,DMY -c IntervalStyle=sql_standard -c bytea_output=escape "
     "-c extra_float_digits=-5 -c search_path=pg_temp"
 )
+AT, AT_JSON = "2026-01-02 03:04:05Z", "2026-01-02T03:04:05+00:00"
 
 
-def test_values_do_not_depend_on_the_settings_of_a_session(captured: Captured) -> None:
+# One at a time: a setting that one type needs would hide that it is missing for another.
+@pytest.mark.parametrize(("column_type", "value", "expected"), [
+    ("timestamptz", AT, AT_JSON),
+    ("public.moment", AT, AT_JSON),
+    ("public.moment[]", f'{{"{AT}"}}', [AT_JSON]),
+    ("public.stay", f'("{AT}","1 day 2 hours")', {"arrived": AT_JSON, "lasted": "P1DT2H"}),
+    ("public.stay[]", f'{{"(\\"{AT}\\",1 day)"}}', [{"arrived": AT_JSON, "lasted": "P1D"}]),
+    ("daterange", "[2026-01-02,2026-01-03)", "[2026-01-02,2026-01-03)"),
+    ("tsrange", "[2026-01-02 03:04:05,)", '["2026-01-02 03:04:05",)'),
+    ("tstzrange", f"[{AT},)", '["2026-01-02 03:04:05+00",)'),
+    ("tstzmultirange", f"{{[{AT},)}}", '{["2026-01-02 03:04:05+00",)}'),
+    ("public.moments", f"[{AT},)", '["2026-01-02 03:04:05+00",)'),
+    ("interval", "1 day 2 hours", "P1DT2H"),
+    ("bytea", r"\x00ff", r"\x00ff"),
+    ("float8", "0.30000000000000004", 0.30000000000000004),
+    ("float4[]", "{0.30000001}", [0.3]),
+    ("point", "(0.30000000000000004,1)", "(0.30000000000000004,1)"),
+    ("date", "2026-01-02", "2026-01-02"),
+    ("timestamp", "2026-01-02 03:04:05", "2026-01-02T03:04:05"),
+    ("regclass", "pg_class", "pg_class"),
+])  # fmt: skip
+def test_values_do_not_depend_on_the_settings_of_a_session(
+    captured: Captured, column_type: str, value: str, expected: object
+) -> None:
     captured.execute(CREATE_TYPES)
+    captured.execute(f"CREATE TABLE t (id int PRIMARY KEY, v {column_type})")
     captured.capture("public.t")
+    insert = psycopg.sql.SQL("INSERT INTO public.t VALUES (1, {})").format(value)
     with captured.connect(options=ODD_SETTINGS) as odd:
-        odd.execute(
-            "INSERT INTO public.t VALUES (1, '2026-01-02 03:04:05Z', '2026-01-02 03:04:05Z', ARRAY['2026-01-02 03:04:05Z'::timestamptz],"
-            " ARRAY[ROW('2026-01-02 03:04:05Z', '1 day 2 hours')::public.stay], '[2026-01-02,2026-01-03)',"
-            " '[2026-01-02 03:04:05,)', '[2026-01-02 03:04:05Z,)', '{[2026-01-02 03:04:05Z,)}', '[2026-01-02 03:04:05Z,)',"
-            " '1 day 2 hours', '\\x00ff', 0.1::float8 + 0.2::float8, '(0.30000000000000004,1)', 5::money,"
-            " '2026-01-02', '2026-01-02 03:04:05')"
-        )
-    moment = "2026-01-02T03:04:05+00:00"
-    [change] = captured.logged()
-    assert change.data == {
-        "id": 1,
-        "at": moment,
-        "instant": moment,
-        "instants": [moment],
-        "stays": [{"arrived": moment, "lasted": "P1DT2H"}],
-        "days": "[2026-01-02,2026-01-03)",
-        "local": '["2026-01-02 03:04:05",)',
-        "spans": '["2026-01-02 03:04:05+00",)',
-        "many": '{["2026-01-02 03:04:05+00",)}',
-        "own": '["2026-01-02 03:04:05+00",)',
-        "took": "P1DT2H",
-        "raw": "\\x00ff",
-        "f": 0.30000000000000004,
-        "p": "(0.30000000000000004,1)",
-        "price": "$5.00" if change.data["price"].startswith("$") else "5.00",
-        "day": "2026-01-02",
-        "here": "2026-01-02T03:04:05",
-    }
+        odd.execute(insert)
+    captured.execute("UPDATE t SET id = 2")
+    assert [change.data for change in captured.logged()] == [{"id": 1, "v": expected}, {"id": 2, "v": expected}]
 
 
 def test_settings_are_pinned_only_where_a_captured_column_needs_them(captured: Captured) -> None:
-    captured.execute(CREATE_TYPES)
+    captured.execute("CREATE TABLE t (id int PRIMARY KEY, took interval, at timestamptz)")
     captured.execute(
         "CREATE TABLE plain (id int PRIMARY KEY, name text, doc jsonb, day date, stamp timestamp, tags text[])"
     )

@@ -8,22 +8,22 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc_hooks.capture import Wanted, apply, plan
+from cdc_hooks.capture import apply, plan
 from cdc_hooks.capture.installation import Edition, packaged
 from cdc_hooks.demo.postgres import PostgresServer
 from cdc_hooks.errors import DatabaseError
-from cdc_hooks.model import Action
 from tests.conftest import FOUND
 from tests.db.conftest import Captured, roles_for
 
 # Everything in the schema, as the catalogs describe it.
 DESCRIPTION = """
     SELECT 'column' AS kind, attrelid::regclass::text AS of, attname::text AS name,
-           format_type(atttypid, atttypmod) || attnotnull::text || coalesce(pg_get_expr(adbin, adrelid), '') AS definition
-      FROM pg_attribute JOIN pg_class c ON c.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+           format_type(atttypid, atttypmod) || attnotnull::text || coalesce(pg_get_expr(adbin, adrelid), '')
+      FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
      WHERE relnamespace = 'cdc_hooks'::regnamespace AND attnum > 0
-    UNION ALL SELECT 'class', oid::regclass::text, relkind::text, relowner::regrole::text || coalesce(reloptions::text, '')
-      || coalesce(relacl::text, '') || coalesce(obj_description(oid, 'pg_class'), '')
+    UNION ALL SELECT 'class', oid::regclass::text, relkind::text, relowner::regrole::text
+      || coalesce(reloptions::text, '') || coalesce(relacl::text, '') || coalesce(obj_description(oid, 'pg_class'), '')
       FROM pg_class WHERE relnamespace = 'cdc_hooks'::regnamespace
     UNION ALL SELECT 'index', indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid)
       FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = 'cdc_hooks'::regnamespace
@@ -86,7 +86,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(captured: Captured,
     (directory / "migrations" / "0003_note.sql").write_text("CREATE TABLE cdc_hooks.half (); SELECT 1 / 0;")
     future = packaged(directory)
     apply(captured.conn, [], captured.roles, edition=first(future))
-    with pytest.raises(DatabaseError, match="division by zero .*22012.* from version 2 to 3"):
+    with pytest.raises(DatabaseError, match=r"division by zero .*22012.* from version 2 to 3"):
         apply(captured.conn, [], captured.roles, edition=future)
     assert versions(captured) == [1, 2]
     assert captured.execute("SELECT to_regclass('cdc_hooks.half')").fetchone() == (None,)
@@ -117,14 +117,14 @@ def test_a_schema_of_somebody_else_is_left_alone(captured: Captured, made: str) 
 def test_a_schema_with_another_owner_is_refused(captured: Captured) -> None:
     captured.capture()
     captured.roles = replace(captured.roles, owner="capture_somebody_else")
-    with pytest.raises(DatabaseError, match="belongs to capture_owner_.*, not to capture_somebody_else"):
+    with pytest.raises(DatabaseError, match=r"belongs to capture_owner_.*, not to capture_somebody_else"):
         captured.plan()
 
 
 def test_a_read_only_session_is_refused(captured: Captured) -> None:
-    with captured.connect(options="-c default_transaction_read_only=on") as conn:
-        with pytest.raises(DatabaseError, match="read-only") as refused:
-            plan(conn, [], captured.roles)
+    read_only = captured.connect(options="-c default_transaction_read_only=on")
+    with read_only as conn, pytest.raises(DatabaseError, match="read-only") as refused:
+        plan(conn, [], captured.roles)
     assert "primary" in str(refused.value.hint)
 
 
@@ -133,6 +133,6 @@ def test_a_standby_is_refused(pg_version: int) -> None:
         server.stop()
         (server.data / "standby.signal").touch()
         server.start()
-        with psycopg.connect(server.dsn(), autocommit=True) as conn:
-            with pytest.raises(DatabaseError, match="is a standby"):
-                plan(conn, [], roles_for(server.dsn()))
+        connection = psycopg.connect(server.dsn(), autocommit=True)
+        with connection as conn, pytest.raises(DatabaseError, match="is a standby"):
+            plan(conn, [], roles_for(server.dsn()))

@@ -58,7 +58,7 @@ def test_an_unprivileged_writer_is_captured_and_gains_nothing(captured: Captured
                 app.execute(forbidden)
     assert captured.keys() == [("I", 1), ("U", 1), ("D", 1)]
     public = captured.execute(
-        "SELECT bool_or(has_function_privilege(%s, p.oid, 'EXECUTE')) FROM pg_proc p WHERE starts_with(proname, 'capture_')",
+        "SELECT bool_or(has_function_privilege(%s, oid, 'EXECUTE')) FROM pg_proc WHERE proname ~ '^capture_'",
         writer,
     )
     assert public.fetchone() == (False,)
@@ -132,16 +132,19 @@ def test_the_doorbell_rings_until_its_time_and_never_at_zero(
 
 
 def test_two_phase_commit_works_while_nothing_is_rung(pg_version: int) -> None:
-    with PostgresServer(FOUND[pg_version], settings={"max_prepared_transactions": "5"}, durable=False) as server:
-        with psycopg.connect(server.dsn(), autocommit=True) as conn:
-            captured = Captured(server.dsn(), roles_for(server.dsn()), conn)
-            captured.execute(TABLE)
-            captured.capture("public.t")
-            captured.execute("BEGIN")
-            captured.execute("INSERT INTO t VALUES (1)")
-            captured.execute("PREPARE TRANSACTION 'x'")
-            captured.execute("COMMIT PREPARED 'x'")
-            assert captured.keys() == [("I", 1)]
+    prepared = {"max_prepared_transactions": "5"}
+    with (
+        PostgresServer(FOUND[pg_version], settings=prepared, durable=False) as server,
+        psycopg.connect(server.dsn(), autocommit=True) as conn,
+    ):
+        captured = Captured(server.dsn(), roles_for(server.dsn()), conn)
+        captured.execute(TABLE)
+        captured.capture("public.t")
+        captured.execute("BEGIN")
+        captured.execute("INSERT INTO t VALUES (1)")
+        captured.execute("PREPARE TRANSACTION 'x'")
+        captured.execute("COMMIT PREPARED 'x'")
+        assert captured.keys() == [("I", 1)]
 
 
 WRITES = """
@@ -154,36 +157,22 @@ STATEMENTS = (
     "INSERT INTO parent VALUES (1), (2), (3) RETURNING *",
     "INSERT INTO parent VALUES (1), (4) ON CONFLICT DO NOTHING RETURNING *",
     "INSERT INTO parent VALUES (1), (5) ON CONFLICT (id) DO UPDATE SET hits = parent.hits + 1 RETURNING *",
-    "WITH gone AS (DELETE FROM parent WHERE id = 5 RETURNING *) INSERT INTO parent SELECT id + 1, status FROM gone RETURNING *",
+    """WITH gone AS (DELETE FROM parent WHERE id = 5 RETURNING *)
+       INSERT INTO parent SELECT id + 1, status FROM gone RETURNING *""",
     "INSERT INTO child VALUES (10, 1), (20, 2) RETURNING *",
     "UPDATE parent SET id = 100 WHERE id = 1 RETURNING *",
     "SELECT * FROM child ORDER BY id FOR UPDATE",
-    "MERGE INTO parent p USING (VALUES (2, 'a'), (3, 'b'), (9, 'c')) AS s (id, status) ON p.id = s.id"
-    " WHEN MATCHED AND s.id = 3 THEN DELETE WHEN MATCHED THEN UPDATE SET status = s.status"
-    " WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.status)",
+    """MERGE INTO parent p USING (VALUES (2, 'a'), (3, 'b'), (9, 'c')) AS s (id, status) ON p.id = s.id
+       WHEN MATCHED AND s.id = 3 THEN DELETE WHEN MATCHED THEN UPDATE SET status = s.status
+       WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.status)""",
     "DELETE FROM parent WHERE id = 100 RETURNING *",
     "SELECT * FROM parent ORDER BY id",
     "SELECT * FROM child ORDER BY id",
 )
-LOGGED = [
-    *[
-        ("parent", "I", 1),
-        ("parent", "I", 2),
-        ("parent", "I", 3),
-        ("parent", "I", 4),
-        ("parent", "U", 1),
-        ("parent", "I", 5),
-    ],
-    *[
-        ("parent", "D", 5),
-        ("parent", "I", 6),
-        ("child", "I", 10),
-        ("child", "I", 20),
-        ("parent", "U", 100),
-        ("child", "U", 10),
-    ],
-    *[("parent", "U", 2), ("parent", "D", 3), ("parent", "I", 9), ("parent", "D", 100), ("child", "D", 10)],
-]
+LOGGED = """
+    parent I 1, parent I 2, parent I 3, parent I 4, parent U 1, parent I 5, parent D 5, parent I 6,
+    child I 10, child I 20, parent U 100, child U 10, parent U 2, parent D 3, parent I 9, parent D 100, child D 10,
+    parent I 50"""
 
 
 def outcomes(captured: Captured) -> list[tuple[object, ...]]:
@@ -204,8 +193,8 @@ def test_capture_does_not_change_the_outcome_of_writes(captured: Captured, level
     captured.execute(WRITES)
     captured.capture("public.parent", "public.child", level=level)
     assert outcomes(captured) == bare
-    logged = [(row.table_name.removeprefix("public."), row.action, int(row.key)) for row in captured.rows()]
-    expected = [*LOGGED, ("parent", "I", 50)]
+    logged = [f"{row.table_name.removeprefix('public.')} {row.action} {row.key}" for row in captured.rows()]
+    expected = [change.strip() for change in LOGGED.split(",")]
     assert sorted(logged) == sorted(expected)
     if level == "row":
         assert logged == expected

@@ -100,14 +100,19 @@ def test_both_limits_hold_for_the_whole_body(seed: int, ordering: str) -> None:
             assert size <= limits.max_bytes or len(batch.changes) == 1
 
 
-def test_the_byte_limit_is_exact() -> None:
-    page = [change(number) for number in range(100, 110)]
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"key": None}, {"key": "a", "old_key": "b"}, {"data": None}, {"data": None, "truncated": True}],
+    ids=["plain", "no key", "new key", "no data", "too large"],
+)
+def test_the_byte_limit_is_exact(options: dict[str, object]) -> None:
+    page = [change(number, **options) for number in range(100, 110)]
     (lane,) = lanes(page, shape(concurrency=1))
     size = len(render(lane[0], shape(), lambda _: 2**31 - 1).body)
-    # "truncate", the longest action, is reserved for, and three digits of "eventCount".
+    # Room is kept for "truncate", the longest action, and for three digits of "eventCount".
     slack = len("truncate") - len("update") + 1
     assert len(lanes(page, shape(concurrency=1, max_bytes=size + slack))[0]) == 1
-    assert len(lanes(page, shape(concurrency=1, max_bytes=size + slack - 1))[0]) == 2
+    assert len(lanes(page, shape(concurrency=1, max_bytes=size + slack - 1))[0]) > 1
 
 
 def test_a_change_larger_than_a_batch_goes_alone_and_closes_no_other() -> None:
@@ -245,9 +250,19 @@ def large_and_small(length: int) -> list[Change]:
     return [change(n, (INSERT, DELETE)[n % 2], n % 97, data=b"x" * sizes[n % 4]) for n in range(length)]
 
 
-@pytest.mark.parametrize("pages", [one_row, alternating, large_and_small])
+def full_in_the_middle(length: int) -> list[Change]:
+    """The first batch of inserts stays open; behind it one after the other is filled, and each must be passed over."""
+    page = one_row(length // 2)
+    for row in range(2, length // 4):
+        page += [change(length + 2 * row, DELETE, row), change(length + 2 * row + 1, INSERT, row, data=b"x" * 900)]
+    return page
+
+
+@pytest.mark.parametrize(
+    ("pages", "max_events"), [(one_row, 5), (alternating, 5), (large_and_small, 5), (full_in_the_middle, 100_000)]
+)
 @pytest.mark.parametrize("ordering", ["key", "none"])
-def test_twice_the_changes_are_twice_the_work(pages, ordering: str) -> None:
-    how = shape(ordering=ordering, concurrency=1, max_events=5, max_bytes=1500)
+def test_twice_the_changes_are_twice_the_work(pages, max_events: int, ordering: str) -> None:
+    how = shape(ordering=ordering, concurrency=1, max_events=max_events, max_bytes=1500)
     small, large = steps(pages(1500), how), steps(pages(12000), how)
     assert large < 8 * 1.3 * small

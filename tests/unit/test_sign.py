@@ -66,7 +66,7 @@ def test_the_padding_of_a_secret_may_be_missing(padding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["", "whsec_", "whsec_===", "whsec_with space", "whsec_a-b_", "whsec_grün", "whsec_abcde"]
+    "secret", ["", "whsec_", "whsec_===", "whsec_with space", "whsec_a-b-c-d-", "whsec_grün", "whsec_abcde"]
 )
 def test_a_secret_that_is_none(secret: str) -> None:
     with pytest.raises(ConfigError) as caught:

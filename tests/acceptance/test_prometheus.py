@@ -1,0 +1,282 @@
+"""A real Prometheus server scrapes the daemon; and what the daemon's port answers otherwise."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+
+from cdc_hooks import __version__
+from cdc_hooks.demo.postgres import free_port
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, webhook
+from tests.conftest import need
+from tests.receivers import answer, receiver_in_thread
+
+ORDERS = 'public."Orders"'
+SCRAPE = "200ms"
+
+
+class Prometheus:
+    """A server of its own in a directory of its own, which scrapes one address."""
+
+    def __init__(self, directory: Path, target: str) -> None:
+        self._directory = directory
+        self._config = directory / "prometheus.yml"
+        self._config.write_text(
+            yaml.safe_dump(
+                {
+                    "global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE},
+                    "scrape_configs": [{"job_name": "cdc-hooks", "static_configs": [{"targets": [target]}]}],
+                }
+            )
+        )
+        self._address = f"127.0.0.1:{free_port()}"
+
+    def __enter__(self) -> Self:
+        self._log = (self._directory / "prometheus.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={self._config}",
+                f"--storage.tsdb.path={self._directory / 'tsdb'}",
+                f"--web.listen-address={self._address}",
+            ],
+            stdout=self._log,
+            stderr=self._log,
+        )
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def query(self, expression: str) -> dict[frozenset[tuple[str, str]], float]:
+        """The samples of an instant query, by their labels; empty while the server is starting."""
+        url = f"http://{self._address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                found = json.load(response)["data"]["result"]
+        except OSError:
+            return {}
+        return {frozenset(_own_labels(one["metric"])): float(one["value"][1]) for one in found}
+
+    def holds(self, expression: str) -> bool:
+        """Whether a comparison holds for any sample."""
+        return bool(self.query(expression))
+
+
+def _own_labels(metric: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Without those that the scraping adds."""
+    return ((name, value) for name, value in metric.items() if name not in {"__name__", "job", "instance"})
+
+
+@pytest.fixture
+def shop(site: Site) -> Iterator[Site]:
+    """Two webhooks on a table: one whose receiver takes all, one whose receiver takes nothing."""
+    site.execute('CREATE TABLE "Orders" (id int PRIMARY KEY, note text)')
+    with receiver_in_thread(secret=SECRET) as good, receiver_in_thread(secret=SECRET, then=answer(500)) as bad:
+        site.configure(
+            {
+                "good": webhook(good.url, [ORDERS]),
+                "bad": webhook(bad.url, [ORDERS], retry={"schedule": ["20ms"], "jitter": 0}),
+            }
+        )
+        site.apply()
+        yield site
+
+
+def sell(shop: Site) -> None:
+    shop.execute("INSERT INTO \"Orders\" SELECT n, 'x' FROM generate_series(1, 30) n")
+    shop.execute("UPDATE \"Orders\" SET note = 'y'")
+    shop.execute('DELETE FROM "Orders" WHERE id > 20')
+
+
+def get(daemon: Daemon, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and text of one request to the daemon's port."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(daemon._http).netloc, timeout=10)
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, found, response.read().decode()
+    finally:
+        connection.close()
+
+
+# What must hold of the shop's metrics, in Prometheus' own words. An expression of several samples must hold for one of
+# them; where labels matter, they are in it.
+EXPECTED = [
+    'up{job="cdc-hooks"} == 1',
+    "cdc_hooks_leading == 1",
+    f'cdc_hooks_build_info{{version="{__version__}"}} == 1',
+    *(
+        f"cdc_hooks_changes_read_total{{table='{ORDERS}', action='{action}'}} >= {count}"
+        for action, count in {"insert": 30, "update": 30, "delete": 10}.items()
+    ),
+    'cdc_hooks_changes_delivered_total{webhook="good"} == 70',
+    'cdc_hooks_changes_delivered_total{webhook="bad"} == 0',
+    'cdc_hooks_deliveries_total{webhook="good", outcome="delivered"} >= 3',
+    'cdc_hooks_deliveries_total{webhook="good", outcome="dead_letter"} == 0',
+    'cdc_hooks_deliveries_total{webhook="bad", outcome="dead_letter"} >= 3',
+    'cdc_hooks_attempts_total{webhook="good", outcome="delivered"} >= 3',
+    'cdc_hooks_attempts_total{webhook="bad", outcome="5xx"} >= 6',
+    'cdc_hooks_attempts_total{webhook="bad", outcome="delivered"} == 0',
+    'cdc_hooks_attempt_duration_seconds_count{webhook="bad"} >= 6',
+    'histogram_quantile(0.5, cdc_hooks_attempt_duration_seconds_bucket{webhook="good"}) > 0',
+    'histogram_quantile(0.99, cdc_hooks_commit_to_delivery_seconds_bucket{webhook="good"}) > 0',
+    'cdc_hooks_commit_to_delivery_seconds_sum{webhook="good"} > 0',
+    'cdc_hooks_backlog_changes{webhook="good"} == 0',
+    'cdc_hooks_lag_seconds{webhook="good"} == 0',
+    'cdc_hooks_webhook_state{webhook="good", state="active"} == 1',
+    'cdc_hooks_webhook_state{webhook="good", state="retrying"} == 0',
+    'cdc_hooks_dead_letters{webhook="bad"} >= 3',
+    "cdc_hooks_change_log_bytes > 0",
+    "cdc_hooks_change_log_rows >= 0",
+    "cdc_hooks_notify_queue_usage_ratio <= 1",
+    f"cdc_hooks_capture_healthy{{table='{ORDERS}'}} == 1",
+    "process_resident_memory_bytes > 1e6",
+    "process_cpu_seconds_total > 0",
+    "process_open_fds > 0",
+]
+
+
+def test_prometheus_sees_every_metric(shop, tmp_path):
+    need("prometheus", shutil.which("prometheus"))
+    with leading(shop) as daemon, Prometheus(tmp_path, daemon._http.removeprefix("http://")) as prometheus:
+        sell(shop)
+        missing = list(EXPECTED)
+
+        def all_hold() -> bool:
+            missing[:] = [one for one in missing if not prometheus.holds(one)]
+            return not missing
+
+        try:
+            eventually(all_hold)
+        except AssertionError:
+            text = get(daemon, "/metrics")[2]
+            raise AssertionError(f"does not hold: {missing}\n{text}") from None
+
+        # No label but those of the configuration and fixed words: the number of series does not grow with the data.
+        labels = {name for metric in prometheus.query('{__name__=~"cdc_hooks_.*"}') for name, _ in metric}
+        assert labels == {"webhook", "outcome", "table", "action", "state", "le", "version"}
+        before = prometheus.query('count({__name__=~"cdc_hooks_.*"})')
+        sell_again = "INSERT INTO \"Orders\" SELECT n, 'x' FROM generate_series(100, 200) n"
+        shop.execute(sell_again)
+        eventually(lambda: prometheus.holds('cdc_hooks_changes_delivered_total{webhook="good"} == 171'))
+        assert prometheus.query('count({__name__=~"cdc_hooks_.*"})') == before
+
+
+def test_promtool_finds_nothing_wrong_with_the_metrics(shop):
+    need("prometheus", shutil.which("promtool"))
+    with leading(shop) as daemon:
+        sell(shop)
+        eventually(lambda: daemon.metric("cdc_hooks_deliveries_total", webhook="bad", outcome="dead_letter") >= 3)
+        text = get(daemon, "/metrics")[2]
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_what_the_port_answers(shop):
+    with leading(shop) as daemon:
+        status, headers, text = get(daemon, "/metrics")
+        assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+        assert "\ncdc_hooks_leading 1.0\n" in text
+
+        open_metrics = "application/openmetrics-text; version=1.0.0"
+        _, headers, text = get(daemon, "/metrics", Accept=f"{open_metrics},text/plain;q=0.5")
+        assert headers["content-type"].startswith(open_metrics)
+        assert text.endswith("# EOF\n")
+
+        assert get(daemon, "/healthz")[::2] == (200, "ok\n")
+        assert get(daemon, "/readyz")[::2] == (200, "leading\n")
+        status, headers, text = get(daemon, "/metrics", "HEAD")
+        assert (status, text) == (200, "")
+        assert int(headers["content-length"]) > 0
+        assert get(daemon, "/")[0] == 404
+        assert get(daemon, "/metrics", "POST")[0] == 405
+
+
+def test_readiness_goes_and_comes_with_the_database(own_server, tmp_path):
+    site = Site(own_server.dsn(), tmp_path)
+    site.configure({})
+    site.apply()
+    with leading(site) as daemon:
+        assert daemon.ready() == (200, "leading\n")
+        own_server.stop("immediate")
+        eventually(lambda: daemon.ready()[0] == 503)
+        assert daemon.ready()[1].startswith("waiting for the database: ")
+        assert get(daemon, "/healthz")[0] == 200  # restarting it would not help
+        assert daemon.metric("cdc_hooks_leading") == 0
+        own_server.start()
+        eventually(lambda: daemon.ready() == (200, "leading\n"))
+        assert daemon.metric("cdc_hooks_leading") == 1
+
+
+def test_a_webhook_that_is_taken_out_leaves_no_series_behind(shop):
+    with leading(shop) as daemon:
+        sell(shop)
+        eventually(lambda: daemon.metric("cdc_hooks_deliveries_total", webhook="bad", outcome="dead_letter") >= 3)
+        webhooks = yaml.safe_load(shop.path.read_text())["webhooks"]
+        shop.configure({"good": webhooks["good"]})
+        daemon.reload()
+        eventually(lambda: 'webhook="bad"' not in get(daemon, "/metrics")[2])
+        assert 'webhook="good"' in get(daemon, "/metrics")[2]
+
+
+def test_no_secret_in_any_output(site):
+    """All that the daemon and the commands say, at their most talkative, with receivers that refuse and that break."""
+    token, password, basic, header = "t0ken-of-bearer", "passw0rd-of-dsn", "passw0rd-of-basic", "value-of-api-key"
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+
+    def guarded(url: str, **auth: Any) -> dict[str, Any]:
+        return webhook(url, ["public.orders"], auth=auth, retry={"schedule": ["20ms", "1h"], "jitter": 0})
+
+    with receiver_in_thread(secret=SECRET) as good, receiver_in_thread(then=answer(401, b"no")) as refusing:
+        site.configure(
+            {
+                "good": guarded(good.url, bearer=token),
+                "refused": guarded(refusing.url, basic={"user": "shop", "password": basic}),
+                "unreachable": guarded("http://127.0.0.1:1/", header={"name": "X-Api-Key", "value": header}),
+            },
+            dsn=site.daemon_dsn(password=password),
+            log={"format": "json", "level": "debug"},
+        )
+        site.apply()
+        with leading(site) as daemon:
+            site.execute("INSERT INTO orders SELECT generate_series(1, 5)")
+            daemon.until("delivered", webhook="good")
+            for name in ("refused", "unreachable"):
+                daemon.until("attempt_failed", webhook=name, attempt=2)
+            site.path.write_text(site.path.read_text().replace("log:", "lgo:"))
+            daemon.reload()
+            daemon.until("reload_refused")
+            said = [get(daemon, path)[2] for path in ("/metrics", "/readyz")]
+            said += [_all_of(site, *command) for command in (["status"], ["check"], ["plan"])]
+            site.path.write_text(site.path.read_text().replace("lgo:", "log:"))
+            said += [_all_of(site, *command) for command in (["status"], ["status", "--json"], ["check", "--json"])]
+            said += [_all_of(site, "plan", "--sql"), _all_of(site, "apply", "--dsn", f"{site.dsn} password={password}")]
+            daemon.terminate()
+            assert daemon.wait() == 0
+    said.append(json.dumps(daemon.log))
+    assert good.requests[0].header("authorization") == f"Bearer {token}"
+    pair = base64.b64encode(f"shop:{basic}".encode()).decode()
+    for secret in (SECRET, SECRET.removeprefix("whsec_"), token, password, basic, pair, header):
+        assert [text for text in said if secret in text] == []
+
+
+def _all_of(site: Site, *command: str) -> str:
+    done = site.run(*command)
+    return done.stdout + done.stderr
