@@ -12,10 +12,11 @@ import uvloop
 from aiohttp import ThreadedResolver
 
 from cdc_hooks import __version__
+from cdc_hooks.config.credentials import signing_key
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.post import Sender
-from cdc_hooks.deliver.sign import key_of, sign
+from cdc_hooks.deliver.sign import sign
 from cdc_hooks.demo.postgres import free_port
 from cdc_hooks.model import Action, Message
 from tests.receivers import Behaviour, Receiver, answer, endless, hang, raw, receiver_in_thread, redirect
@@ -43,7 +44,7 @@ def sender(url: str, **options) -> Sender:
 
 
 async def post(to: Sender, body: bytes = message().body) -> Outcome:
-    return await to.post(message(body), sign([key_of(SECRET)], "msg_1", int(time.time()), body))
+    return await to.post(message(body), sign([signing_key(SECRET)], "msg_1", int(time.time()), body))
 
 
 def attempt(behaviour: Behaviour, *, body: bytes = message().body, **options) -> tuple[Outcome, Receiver]:
