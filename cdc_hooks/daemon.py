@@ -190,4 +190,3 @@ async def _release(connection: AsyncConnection[Any], lease: Lease) -> None:
             await release_lead(connection, lease)
     except (CdcHooksError, TimeoutError):
         return  # the connection is gone: the lease runs out by itself
-

@@ -1,4 +1,4 @@
-"""Renews the generated part of docs/installed-sql.md: ``python docs/installed_sql.py``. A test looks whether it is true."""
+"""Renews the generated part of docs/installed-sql.md; a test looks whether it is true. To run it: ``make docs``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cdc_hooks.errors import DatabaseError, Superseded
 
 SUPERSEDED = "CH001"
 _TRANSIENT_CLASSES = ("08", "53", "57", "25006", "40")
-"""SQLSTATE prefixes after which a fresh connection may help: connection, resources, shutdown, read-only, serialization."""
+"""SQLSTATEs after which a fresh connection may help: connection, resources, shutdown, read-only, serialization."""
 
 
 class ConnectionLost(DatabaseError):
@@ -73,5 +73,7 @@ def translated() -> Iterator[None]:
             raise ConnectionLost(" ".join(str(error).split())) from error
         text = " ".join(str(error).split())
         if state in {"42501", "42P01", "3F000", "42883"}:
-            raise DatabaseError(text, hint="run: cdc-hooks plan, then cdc-hooks apply, as the database's owner") from error
+            raise DatabaseError(
+                text, hint="run: cdc-hooks plan, then cdc-hooks apply, as the database's owner"
+            ) from error
         raise DatabaseError(f"{text} (SQLSTATE {state})") from error

@@ -53,7 +53,7 @@ class Housekeeper:
         (newest_progress,) = await self._one("newest_progress")
         if newest_progress > self._progress_trimmed_to:
             await self._run("trim_progress", after=self._progress_trimmed_to, upto=newest_progress)
-            # What was newest of a webhook then is trimmed the next time but one: begin where the oldest of those stands.
+            # What was newest of a webhook now is trimmed later: begin then where the oldest of those stands.
             (self._progress_trimmed_to,) = await self._one("oldest_newest_progress")
 
     async def sizes(self) -> tuple[int, float]:

@@ -15,7 +15,7 @@ _SQL = queries("rebase")
 def rebase(connection: psycopg.Connection[Any]) -> str:
     """Start afresh: empty the log, begin at this cluster's present, record a gap for each webhook.
 
-    Returns what was done, in words. Refuses while a daemon leads. ``connection`` needs the rights of the schema's owner.
+    Returns what was done, in words. Refuses while a daemon leads. ``connection`` needs the schema owner's rights.
     """
     with connection.transaction():
         row = connection.execute(_SQL["leading"]).fetchone()

@@ -92,9 +92,7 @@ async def settle_epoch(connection: AsyncConnection[Any]) -> Epochs:
     return Epochs([(epoch, first_id) for epoch, first_id, _, _ in known])
 
 
-async def register(
-    connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, str]
-) -> dict[str, int]:
+async def register(connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, str]) -> dict[str, int]:
     """The ids of the configured webhooks. New ones get their place in the log, those no longer configured retire.
 
     ``starts``: by name, where a new one begins: ``now``, or ``earliest``.

@@ -114,7 +114,9 @@ class Courier:
         if next_at is None:
             log.error("dead_letter", **about, status=outcome.status, error=error)
         else:
-            log.warning("attempt_failed", **about, status=outcome.status, error=error, retry_in_s=round(next_at - at, 1))
+            log.warning(
+                "attempt_failed", **about, status=outcome.status, error=error, retry_in_s=round(next_at - at, 1)
+            )
 
     async def _wait_until(self, at: float) -> bool:
         """Wait until a time in seconds since 1970; False when told to stop before."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cdc_hooks.demo.verdict import Delivery, RowChange, canonical, exact
+from cdc_hooks.demo.verdict import Delivery, RowChange, exact, key_in
 
 _LARGEST_BODY = 64 * 1024 * 1024
 
@@ -61,10 +61,7 @@ def _delivery(message: dict[str, Any], received_at: float) -> Delivery:
         table=table,
         action=action,
         items=tuple(
-            (
-                item["eventId"],
-                RowChange(table, action, canonical(item["rowId"]), item["data"]["version"], canonical(item["data"])),
-            )
+            (item["eventId"], RowChange(table, action, key_in(item["rowId"]), item["data"]["version"], item["data"]))
             for item in message["items"]
         ),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncConnection
 
 from cdc_hooks import sql
-from cdc_hooks.demo.verdict import KEYS, RowChange, Transaction, canonical, exact, key_of
+from cdc_hooks.demo.verdict import KEYS, Row, RowChange, Transaction, exact, key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ class Till:
         table, action = _WRITES[statement]
         cursor = await self._connection.execute(_SQL[statement], parameters)
         rows = [exact(row[0]) for row in await cursor.fetchall()]
-        self._changes += [RowChange(table, action, key_of(table, row), row["version"], canonical(row)) for row in rows]
+        self._changes += [RowChange(table, action, key_of(table, row), row["version"], row) for row in rows]
         return rows
 
     @asynccontextmanager
@@ -181,13 +181,13 @@ async def create(dsn: str) -> None:
         await connection.execute(sql.text("demo/shop.sql"))
 
 
-async def contents(dsn: str) -> dict[str, dict[str, str]]:
-    """The rows of all tables as they stand, canonical, by key."""
+async def contents(dsn: str) -> dict[str, dict[Hashable, Row]]:
+    """The rows of all tables as they stand, by key."""
     async with await AsyncConnection.connect(dsn) as connection:
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[Hashable, Row]] = {}
         for table in KEYS:
             rows = [exact(row[0]) for row in await (await connection.execute(_SQL[table])).fetchall()]
-            found[table] = {key_of(table, row): canonical(row) for row in rows}
+            found[table] = {key_of(table, row): row for row in rows}
         return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 KEYS = {
     "customers": ("customer_id",),
@@ -17,19 +17,21 @@ KEYS = {
 }
 """The shop's tables and their primary keys."""
 
-Tables = Mapping[str, Mapping[str, str]]
-"""The rows of each table, canonical, by canonical key."""
+Row = Mapping[str, Any]
+Tables = Mapping[str, Mapping[Hashable, Row]]
+"""The rows of each table, by key."""
 
 
-class RowChange(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RowChange:
     """One change of one row, as the writer and the receiver both know it: equal if nothing was lost or altered."""
 
     table: str
     action: str
-    key: str
+    key: Hashable
     version: int
     """The row's own count of its states, from 1."""
-    row: str
+    row: Row = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,15 @@ def exact(text: str | bytes) -> Any:
     return json.loads(text, parse_float=str)
 
 
-def canonical(value: object) -> str:
-    """The one text of a JSON value, however it was spaced and ordered."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def key_in(row_id: Any) -> Hashable:
+    """A row's key from its ``rowId``: a scalar, or an object for a key of several columns."""
+    return tuple(sorted(row_id.items())) if isinstance(row_id, dict) else row_id
 
 
-def key_of(table: str, row: Mapping[str, Any]) -> str:
-    """A row's key as a receiver sees it: a scalar, or an object for a key of several columns."""
+def key_of(table: str, row: Row) -> Hashable:
+    """The same key, from the row."""
     names = KEYS[table]
-    return canonical(row[names[0]] if len(names) == 1 else {name: row[name] for name in names})
+    return row[names[0]] if len(names) == 1 else tuple(sorted((name, row[name]) for name in names))
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -138,9 +140,9 @@ def arrivals(deliveries: Iterable[Delivery]) -> dict[RowChange, float]:
     return times
 
 
-def rebuilt(changes: Iterable[RowChange]) -> dict[str, dict[str, str]]:
+def rebuilt(changes: Iterable[RowChange]) -> dict[str, dict[Hashable, Row]]:
     """The tables as a receiver would have them, who only applies what arrives."""
-    tables: dict[str, dict[str, str]] = {table: {} for table in KEYS}
+    tables: dict[str, dict[Hashable, Row]] = {table: {} for table in KEYS}
     for change in changes:
         rows = tables.setdefault(change.table, {})
         if change.action == "delete":
@@ -161,7 +163,7 @@ def _first_sight(deliveries: Iterable[Delivery]) -> list[tuple[str, RowChange]]:
 
 def _rows_out_of_order(changes: Iterable[RowChange]) -> int:
     """Rows whose states did not arrive one after the other; a delete carries the version of the row that was."""
-    stations: dict[tuple[str, str], list[tuple[int, bool]]] = defaultdict(list)
+    stations: dict[tuple[str, Hashable], list[tuple[int, bool]]] = defaultdict(list)
     for change in changes:
         stations[change.table, change.key].append((change.version, change.action == "delete"))
     return sum(seen != sorted(seen) for seen in stations.values())

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def notify(*lines: str) -> bool:
-    """Send lines such as ``READY=1`` or ``STATUS=…``. False where there is no service manager to tell."""
+def notify(*lines: str, patience_s: float = 1.0) -> bool:
+    """Send lines such as ``READY=1`` or ``STATUS=…``. False where there is no service manager that listens.
+
+    ``patience_s``: how long to wait, and hold up the event loop, for a manager that is behind with its messages.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
@@ -29,8 +32,9 @@ def notify(*lines: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(patience_s)
             channel.sendto("\n".join(line.replace("\n", " ") for line in lines).encode(), address)
-    except OSError:  # the manager is gone; it will notice us by other means
+    except OSError:  # the manager is gone or very busy; it will notice us by other means
         return False
     return True
 
@@ -61,7 +65,7 @@ async def feed_watchdog(alive: Callable[[], bool] = lambda: True) -> None:
     while True:
         was_well, well = well, alive()
         if well:
-            notify("WATCHDOG=1")
+            notify("WATCHDOG=1", patience_s=0)
         elif was_well:
             log.error("stuck", hint="systemd restarts the service if this lasts; see its WatchdogSec")
         await asyncio.sleep(interval_s)

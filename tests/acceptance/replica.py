@@ -23,8 +23,8 @@ class Replica:
 
     keyless: frozenset[str] = frozenset()
     """Tables (as bodies name them) without a key: each of their inserts is a row of its own."""
-    tables: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
-    """Rows by table (as bodies name it) and key. Values are JSON as it was sent: nothing is lost by parsing."""
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Rows by table (as bodies name it) and key. Rows are JSON as it was sent: nothing is lost by parsing."""
     disorder: list[str] = field(default_factory=list)
     """Rows whose events came in the wrong order."""
     _seen: dict[int, str] = field(default_factory=dict)
@@ -32,17 +32,11 @@ class Replica:
 
     def take(self, arrivals: Iterable[Arrival]) -> None:
         for arrival in arrivals:
-            for event, item in zip(arrival.events, _items(arrival.body.decode()), strict=True):
-                if self._is_new(event, item):
-                    self._apply(arrival, event, item)
-
-    def _is_new(self, event: int, item: dict[str, str]) -> bool:
-        said = json.dumps(item)
-        if event not in self._seen:
-            self._seen[event] = said
-            return True
-        assert self._seen[event] == said, f"event {event} came with two contents"
-        return False
+            for event, said in zip(arrival.events, _items(arrival.body.decode()), strict=True):
+                if self._seen.setdefault(event, said) is said:
+                    self._apply(arrival, event, dict(_members(said)))
+                else:
+                    assert self._seen[event] == said, f"event {event} came with two contents"
 
     def _apply(self, arrival: Arrival, event: int, item: dict[str, str]) -> None:
         rows = self.tables.setdefault(arrival.table, {})
@@ -62,7 +56,7 @@ class Replica:
         if arrival.action == "delete":
             rows.pop(key, None)
         else:
-            rows[key] = dict(_members(item["data"]))
+            rows[key] = item["data"]
 
     def differences(self, connection: psycopg.Connection[Any], display_name: str, table: str) -> list[str]:
         """Rows of the replica and not of the table (+), or the other way round (-), as text. ``table``: its SQL name."""
@@ -84,9 +78,7 @@ class Replica:
             with connection.cursor().copy("COPY raw FROM STDIN") as copy:
                 for row in self.tables.get(display_name, {}).values():
                     # Values of type json are taken as they are: PostgreSQL itself cannot read each back from a row.
-                    kept = [None if row[column] == "null" else row[column] for column in verbatim]
-                    rest = (f"{json.dumps(k)}:{v}" for k, v in row.items() if k not in verbatim)
-                    copy.write_row(["{" + ",".join(rest) + "}", kept])
+                    copy.write_row(_without(row, verbatim) if verbatim else (row, []))
             connection.execute(
                 sql.SQL(
                     "CREATE TEMP TABLE rebuilt AS SELECT {} FROM raw,"
@@ -101,13 +93,21 @@ class Replica:
             return [row[0] for row in connection.execute(query)]
 
 
-def _items(body: str) -> Iterator[dict[str, str]]:
-    items = dict(_members(body))["items"]
-    position = 1
-    while items[position] != "]":
-        _, end = _DECODER.raw_decode(items, position)
-        yield dict(_members(items[position:end]))
-        position = end + (items[end] == ",")
+def _without(row: str, names: list[str]) -> tuple[str, list[str | None]]:
+    """The row without these members, and their values."""
+    members = dict(_members(row))
+    taken = [members.pop(name) for name in names]
+    rest = ",".join(f"{json.dumps(name)}:{value}" for name, value in members.items())
+    return f"{{{rest}}}", [None if value == "null" else value for value in taken]
+
+
+def _items(body: str) -> Iterator[str]:
+    """The items of a body, unparsed. Nothing in them but the list itself is called items at this place."""
+    position = body.index('"items":[') + len('"items":[')
+    while body[position] != "]":
+        _, end = _DECODER.raw_decode(body, position)
+        yield body[position:end]
+        position = end + (body[end] == ",")
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,6 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
                     came = len(oddities.times)
                     oddities.until(came + 300, within_s=60)
                     both.execute('SELECT "Größen".attach_year(%s)', 2030 + number)
-                    print("FAULT", fault, __import__("time").monotonic(), len(oddities.times), len(banks.times))
                     disturbed.suffer(fault)
                 oddities.until(len(oddities.times) + 300, within_s=60)
             finally:

@@ -214,7 +214,8 @@ def test_times_are_utc_with_microseconds_whatever_the_session(log_dsn: str) -> N
     async def main() -> None:
         with psycopg.connect(log_dsn, options="-c TimeZone=Asia/Kathmandu -c DateStyle=German") as writer:
             writer.execute(
-                "INSERT INTO cdc_hooks.change (action, table_name, at) VALUES ('T', 'public.orders', '2026-11-21 10:00+00')"
+                "INSERT INTO cdc_hooks.change (action, table_name, at)"
+                " VALUES ('T', 'public.orders', '2026-11-21 10:00+00')"
             )
         async with open_log(log_dsn + " options='-c TimeZone=Asia/Kathmandu -c DateStyle=German'") as log:
             (change,) = await log.read(await _some(log))
