@@ -107,7 +107,15 @@ class Daemon:
             if lease is None:
                 return
             stack.push_async_callback(_release, journal, lease)
-            self._term = term = Term(self._config, dsn, journal, server, lease, self._health, self._metrics)
+            self._term = term = Term(
+                self._config,
+                dsn,
+                connection=journal,
+                server=server,
+                lease=lease,
+                health=self._health,
+                metrics=self._metrics,
+            )
             await term.open(stack)
             self._metrics.leading.set(1)
             self._say(ready=True, why="leading")
@@ -158,7 +166,8 @@ class Daemon:
                     hint="restart it: systemctl restart cdc-hooks",
                 )
         except CdcHooksError as error:
-            log.error("reload_refused", error=error.message, hint=error.hint, running="the old configuration")
+            # Not a fault of ours: no traceback.
+            log.error("reload_refused", error=error.message, hint=error.hint, running="the old configuration")  # noqa: TRY400
         else:
             log.info("reloading", config=str(self._path))
             self._config = config

@@ -51,6 +51,7 @@ class Term:
         self,
         config: Config,
         dsn: str,
+        *,
         connection: AsyncConnection[Any],
         server: Server,
         lease: Lease,

@@ -48,7 +48,7 @@ class Page(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a webhook stands: all up to ``lo_tick`` is finished; of the window to ``hi_tick`` the ids up to ``after_id``.
+    """Where a webhook stands: all up to ``lo_tick`` is finished; of the window to ``hi_tick``, ids to ``after_id``.
 
     With ``to_id`` the page up to there is claimed: its batches are fixed, and of lane *n* the first ``done[n]`` are
     finished. ``shape`` is the fingerprint of the configuration that made these lanes.

@@ -79,7 +79,8 @@ class Courier:
             headers = sign(self._keys, message.id, int(started_at), message.body)
             outcome = await self._sender.post(message, headers)
             attempts += 1
-            decision = decide(self._policy, attempts, outcome, time.time(), random.random())
+            chance = random.random()  # noqa: S311 - jitter, not a secret
+            decision = decide(self._policy, attempts, outcome, time.time(), chance)
             self._observer.attempted(self._webhook, outcome, delivered=isinstance(decision, Delivered))
             if isinstance(decision, Delivered):
                 log.debug("delivered", **self._about(message, attempts), status=outcome.status)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PARTIAL_SAVE_S = 0.02
 """How long finished batches of a running round may stay unrecorded; after a crash they are sent again."""
 NOTHING_SAVE_S = 1.0
-"""How long a stretch of the log without anything for this webhook may stay unrecorded; after a crash it is read again."""
+"""How long a stretch of the log that holds nothing for this webhook may stay unrecorded; a crash has it read again."""
 
 log = structlog.get_logger()
 
