@@ -94,9 +94,9 @@ class Site:
         done = self.run("apply", "--dsn", self.dsn, config=config)
         assert done.returncode == 0, done.stderr + done.stdout
 
-    def status(self) -> dict[str, Any]:
+    def status(self, config: Path | None = None) -> dict[str, Any]:
         """What ``status --json`` says."""
-        shown = self.run("status", "--json")
+        shown = self.run("status", "--json", config=config)
         assert shown.returncode == 0, shown.stderr
         return json.loads(shown.stdout)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ class Arrival:
     events: tuple[int, ...]
     """The ids of its events, in the order of the body, without the epoch."""
     request: Received
+    at: float
+    """By the monotonic clock, in seconds."""
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -103,7 +106,9 @@ class Inbox:
             if self.bodies.setdefault(identity, request.body) != request.body:
                 self.contradictions.append(f"{identity}: came with two different bodies")
             self.times.update(events)
-            self.arrivals.append(Arrival(identity, request.body, said["table"], said["action"], events, request))
+            self.arrivals.append(
+                Arrival(identity, request.body, said["table"], said["action"], events, request, time.monotonic())
+            )
             self._news.notify_all()
 
 
@@ -158,5 +163,27 @@ def slow(most_s: float, seed: int = 1) -> Behaviour:
     async def behave(request: Received, stream: Stream) -> bool:
         await asyncio.sleep(chance.random() * most_s)
         return await answer()(request, stream)
+
+    return behave
+
+
+def late(seconds: float) -> Behaviour:
+    """Answers 200 after this time."""
+
+    async def behave(request: Received, stream: Stream) -> bool:
+        await asyncio.sleep(seconds)
+        return await answer()(request, stream)
+
+    return behave
+
+
+def first_then(count: int, first: Behaviour, then: Behaviour) -> Behaviour:
+    """So many requests are treated in one way, all others in another."""
+    left = count
+
+    async def behave(request: Received, stream: Stream) -> bool:
+        nonlocal left
+        left -= 1
+        return await (first if left >= 0 else then)(request, stream)
 
     return behave

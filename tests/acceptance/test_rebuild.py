@@ -107,7 +107,10 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
             {
                 "bank": webhook(banks.url, {name: ALL_ACTIONS for name in PGBENCH.values()}, retry=PATIENT),
                 "oddities": webhook(
-                    oddities.url, {name: ALL_ACTIONS for name in AWKWARD.values()}, retry=PATIENT, batch={"max_events": 20}
+                    oddities.url,
+                    {name: ALL_ACTIONS for name in AWKWARD.values()},
+                    retry=PATIENT,
+                    batch={"max_events": 20},
                 ),
             },
             dsn=both.daemon_dsn(port=proxy.port),
@@ -115,7 +118,9 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
         )
         both.apply()
         disturbed = stack.enter_context(Disturbed(both, own_server, proxy))
-        subprocess.run([own_server.tool("pgbench"), "-i", "-I", "g", *libpq(own_server)], check=True, capture_output=True)
+        subprocess.run(
+            [own_server.tool("pgbench"), "-i", "-I", "g", *libpq(own_server)], check=True, capture_output=True
+        )
         writers = [
             lambda n=n, settings=settings: write_at_random(both.dsn, settings, n, over)
             for n, settings in enumerate(SETTINGS)
@@ -131,7 +136,9 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
             finally:
                 over.set()
         logged = {
-            name: {row[0] for row in both.execute("SELECT id FROM cdc_hooks.change WHERE table_name = ANY (%s)", tables)}
+            name: {
+                row[0] for row in both.execute("SELECT id FROM cdc_hooks.change WHERE table_name = ANY (%s)", tables)
+            }
             for name, tables in (("bank", list(PGBENCH.values())), ("oddities", list(AWKWARD.values())))
         }
         banks.until_all(logged["bank"], within_s=60)

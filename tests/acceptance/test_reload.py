@@ -1,0 +1,119 @@
+"""SIGHUP: the new configuration, or the old one and why."""
+
+from __future__ import annotations
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from tests.acceptance.harness import SECRET, Site, eventually, leading, webhook
+from tests.acceptance.inbox import receiving
+
+NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def shop(site: Site) -> Site:
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    return site
+
+
+def test_a_webhook_is_added_and_taken_away(shop):
+    with receiving() as old, receiving() as new:
+        first = {"old": webhook(old.url, ["public.orders"])}
+        both = {**first, "new": webhook(new.url, ["public.orders"])}
+        shop.configure(first)
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders VALUES (1)")
+            old.until(1)
+            shop.configure(both)
+            daemon.reload()
+            eventually(lambda: shop.webhook_status("new")["state"] == "active", what="the new webhook")
+            shop.execute("INSERT INTO orders VALUES (2)")
+            old.until(2)
+            new.until(1)
+            shop.configure({"new": both["new"]})
+            seen = len(daemon.log)
+            daemon.reload()
+            daemon.until("reloading", after=seen)
+            retired = "SELECT state FROM cdc_hooks.webhook WHERE name = 'old'"
+            eventually(lambda: shop.value(retired) == "retired", what="the end of the old webhook")
+            shop.execute("INSERT INTO orders VALUES (3)")
+            new.until(2)
+    assert old.values("id") == [1, 2]
+    assert new.values("id") == [2, 3]
+
+
+def test_a_reload_loses_and_repeats_nothing(shop):
+    """While changes flow, and while what shapes the batches changes."""
+    with receiving() as inbox:
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 10})})
+        shop.apply()
+        with leading(shop) as daemon:
+            for number in range(1, 6):
+                shop.execute(
+                    "INSERT INTO orders SELECT n FROM generate_series(%s::int, %s::int) n",
+                    number * 1000,
+                    number * 1000 + 499,
+                )
+                shop.configure({"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 10 + number})})
+                daemon.reload()
+                inbox.until(number * 500)
+            assert len(daemon.events("reloading")) == 5
+    assert sorted(inbox.values("id")) == [n * 1000 + m for n in range(1, 6) for m in range(500)] or inbox.duplicates()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text + "\nwebhoks: {}\n", "webhoks"),
+        (lambda text: text.replace("secret:", "secrt:"), "secrt"),
+        (lambda text: text.replace(SECRET, "short"), "secret"),
+        (lambda text: text.replace("cdc_hooks_daemon", "somebody_else"), "database"),
+        (lambda _text: "webhooks: [", "line"),
+    ],
+    ids=["unknown section", "unknown key", "short secret", "other database", "not YAML"],
+)
+def test_a_bad_file_keeps_the_old_one_running(shop, change, says):
+    with receiving() as inbox:
+        path = shop.configure({"w": webhook(inbox.url, ["public.orders"])})
+        shop.apply()
+        with leading(shop) as daemon:
+            path.write_text(change(path.read_text()))
+            daemon.reload()
+            refused = daemon.until("reload_refused")
+            assert refused["level"] == "error"
+            assert says in refused["error"]
+            assert "short" not in refused["error"].split()
+            shop.execute("INSERT INTO orders VALUES (1)")
+            inbox.until(1)
+
+
+def test_a_secret_is_rotated(shop):
+    def signatures() -> list[str]:
+        return (inbox.arrivals[-1].request.header("webhook-signature") or "").split(" ")
+
+    def verifies(secret: str) -> bool:
+        request = inbox.arrivals[-1].request
+        return bool(Webhook(secret).verify(request.body, dict(request.headers)))
+
+    with receiving() as inbox:
+        shop.configure({"w": webhook(inbox.url, ["public.orders"])})
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders VALUES (1)")
+            inbox.until(1)
+            assert len(signatures()) == 1
+            shop.configure({"w": webhook(inbox.url, ["public.orders"]) | {"secret": [NEW_SECRET, SECRET]}})
+            daemon.reload()
+            daemon.until("reloading")
+            # The worker changes over by itself: what is sent with one signature was under way before.
+            for number in range(2, 200):
+                shop.execute("INSERT INTO orders VALUES (%s)", number)
+                inbox.until(number)
+                if len(signatures()) == 2:
+                    break
+            assert len(signatures()) == 2
+            assert verifies(SECRET)
+            assert verifies(NEW_SECRET)
+    assert inbox.duplicates() == 0
