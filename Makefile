@@ -45,8 +45,8 @@ clean: ## remove the environment, caches and built packages
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment, and what is installed in it: done again only when pyproject.toml changes.
-$(VENV)/.has-%: pyproject.toml | $(MADE)
+# The environment, and what is installed in it: done again only when pyproject.toml or the Python changes.
+$(VENV)/.has-%: pyproject.toml $(MADE)
 	@echo "Installing cdc-hooks[$*] into $(VENV) (at first this takes a minute or two) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -38,19 +38,19 @@ def main() -> None:
     with PostgresServer(binaries, durable=False) as server:
         with psycopg.connect(server.dsn(), autocommit=True) as admin:
             admin.execute(TABLES)
-        dsn = server.dsn()
-        cdc_hooks("apply", "--dsn", dsn, dsn=server.dsn(user="cdc_hooks"))
-        cdc_hooks("plan", dsn=server.dsn(user="cdc_hooks"))
-        cdc_hooks("check", dsn=server.dsn(user="cdc_hooks"))
-        cdc_hooks("status", dsn=server.dsn(user="cdc_hooks"))
+        secret = "whsec_" + 32 * "C"
+        environment = {"DATABASE_URL": server.dsn(user="cdc_hooks"), "ORDER_SYNC_SECRET": secret}
+        for command in ("apply", "plan"):
+            cdc_hooks(environment, command, "--dsn", server.dsn())
+        for command in ("check", "status"):
+            cdc_hooks(environment, command)
 
 
-def cdc_hooks(*command: str, dsn: str) -> None:
+def cdc_hooks(environment: dict[str, str], *command: str) -> None:
     """Run a command with the example; its exit status must be 0."""
     print("$ cdc-hooks", *command, flush=True)
-    environment = {**os.environ, "DATABASE_URL": dsn, "ORDER_SYNC_SECRET": "whsec_" + 32 * "C"}
     program = Path(sys.prefix) / "bin" / "cdc-hooks"
-    subprocess.run([program, "-c", EXAMPLE, *command], env=environment, check=True)
+    subprocess.run([program, "-c", EXAMPLE, *command], env={**os.environ, **environment}, check=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ HOW_TO_GET = {
     "prometheus": "apt-get install prometheus",
     "systemd-analyze": "apt-get install systemd",
     "npm": "apt-get install npm",
+    "pgbouncer": "apt-get install pgbouncer",
 }
 _missing: set[str] = {f"PostgreSQL {v}" for v in SUPPORTED if v not in FOUND}
 _servers: dict[int, PostgresServer] = {}

@@ -103,6 +103,10 @@ class Site:
     def webhook_status(self, name: str) -> dict[str, Any]:
         return next(one for one in self.status()["webhooks"] if one["name"] == name)
 
+    def let_the_lease_run_out(self) -> None:
+        """After a kill, as if its seconds were over: for tests that are not about the wait."""
+        self.execute("SELECT setval('cdc_hooks.lease', 0)")
+
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
         """A connection as superuser, in autocommit; close it with ``with``."""
         return psycopg.connect(self.dsn, **{"autocommit": True, **options})

@@ -70,7 +70,7 @@ def test_a_reload_loses_and_repeats_nothing(shop):
         (lambda text: text.replace("secret:", "secrt:"), "secrt"),
         (lambda text: text.replace(SECRET, "short"), "secret"),
         (lambda text: text.replace("cdc_hooks_daemon", "somebody_else"), "database"),
-        (lambda _text: "webhooks: [", "line"),
+        (lambda _text: "\nwebhooks: [", "config.yaml:2: not YAML"),
     ],
     ids=["unknown section", "unknown key", "short secret", "other database", "not YAML"],
 )

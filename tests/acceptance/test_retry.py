@@ -76,6 +76,7 @@ def test_a_restart_goes_on_where_the_schedule_was(shop):
             assert "failing: answered 500" in told["summary"]
             assert "2 times" in told["summary"]
             daemon.kill()
+            shop.let_the_lease_run_out()
         insert(shop, 2)
         with leading(shop) as daemon:
             assert daemon.until("attempt_failed")["attempt"] == 3
@@ -105,6 +106,7 @@ def test_what_is_given_up_on_is_kept_and_the_rest_goes_on(shop):
             assert "answered 500" in told["last_error"]
             assert daemon.metric("cdc_hooks_deliveries_total", webhook="w", outcome="dead_letter") == 1
             daemon.kill()
+            shop.let_the_lease_run_out()
         # A dead letter is not sent again after a restart.
         insert(shop, 3)
         with leading(shop):

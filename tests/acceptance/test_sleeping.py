@@ -39,6 +39,7 @@ def test_nobody_rings_for_long_for_a_daemon_that_died_in_its_sleep(shop):
         with leading(shop) as daemon:
             eventually(lambda: shop.value(ASLEEP), what="sleep")
             daemon.kill()
+            shop.let_the_lease_run_out()
             assert shop.value(DOORBELL) <= 60_000
             shop.execute("INSERT INTO orders VALUES (1)")
             # As if the minute were over: from now on nobody rings, and the next daemon finds all that was written.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import Daemon, Site, leading, webhook
+from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
 from tests.acceptance.inbox import Gate, Inbox, late, receiving
 from tests.acceptance.proxy import Proxy, proxied
 
@@ -55,6 +55,7 @@ def test_a_second_daemon_stands_by_and_takes_over(shop):
             assert (first.metric("cdc_hooks_leading"), second.metric("cdc_hooks_leading")) == (1, 0)
             insert(shop, 1, 10)
             inbox.until(10)
+            eventually(lambda: shop.status(two)["webhooks"][0]["backlog"] == 0, what="the acknowledgement")
             first.kill()
             insert(shop, 11, 20)
             second.until("leading", within_s=TAKEOVER_S)
@@ -149,3 +150,17 @@ def test_a_daemon_that_hears_nothing_from_the_database_stops_sending(shop, serve
     order = senders(inbox)
     assert set(order[: order.index("two")]) == {"one"}
     assert set(order[order.index("two") :]) == {"two"}
+
+
+def test_an_idle_daemon_that_hears_nothing_says_so(shop, server):
+    """It does not go on believing, and telling, that it leads."""
+    with receiving() as inbox, proxied(server.port) as proxy:
+        one, two = pair(shop, inbox, proxy)
+        with leading(shop, one) as first, Daemon(shop, two) as second:
+            second.until("standing_by")
+            proxy.stall()
+            second.until("leading", within_s=TAKEOVER_S)
+            eventually(lambda: first.ready()[0] == 503, what="the end of readiness")
+            assert first.metric("cdc_hooks_leading") == 0
+            proxy.heal()
+            first.until("standing_by")

@@ -32,6 +32,7 @@ def test_kill_sends_again_only_what_was_in_flight(shop):
             recorded = "SELECT done FROM cdc_hooks.progress ORDER BY id DESC LIMIT 1"
             eventually(lambda: sum(shop.value(recorded)) == 20, what="the record of 20 batches")
             daemon.kill()
+            shop.let_the_lease_run_out()
         gate.open()
         with leading(shop):
             inbox.until(1000)
@@ -52,6 +53,7 @@ def test_a_batch_that_was_sent_is_sent_again_as_it_was(shop):
             inbox.wait(lambda: inbox.in_flight == 1)
             insert(shop, 6, 10)
             daemon.kill()
+            shop.let_the_lease_run_out()
         gate.open()
         insert(shop, 11, 12)
         with leading(shop):

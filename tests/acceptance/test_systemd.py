@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
+import os
 import re
 import shlex
 import shutil
@@ -10,37 +10,29 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import defaultdict
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.acceptance.harness import SECRET, WITHIN_S, Daemon, Site, webhook
+from tests.acceptance.units import service_of
 from tests.conftest import need
+from tests.receivers import receiver_in_thread
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "cdc-hooks.service"
 MOST_EXPOSED = 2.0
 
 
-class _Repeated(dict):
-    """A unit's section, in which a key may come more than once: its values gather in lines."""
-
-    def __setitem__(self, key, value):
-        super().__setitem__(key, [*self.get(key, []), *value] if isinstance(value, list) else value)
-
-
 @pytest.fixture(scope="module")
-def service() -> dict[str, list[str]]:
+def service():
     """The section [Service]: the values of each key."""
-    parser = configparser.RawConfigParser(strict=False, dict_type=_Repeated, delimiters="=", comment_prefixes="#")
-    parser.optionxform = str
-    parser.read(UNIT, encoding="utf-8")
-    values = defaultdict(list)
-    for key, value in parser["Service"].items():
-        values[key] += value.splitlines()
-    return values
+    return service_of(UNIT)
 
 
 @pytest.fixture
@@ -124,8 +116,9 @@ class Manager:
 
     def until(self, line: str) -> list[str]:
         """Listen until a message has a line that begins so."""
+        deadline = time.monotonic() + WITHIN_S
         while not any(said.startswith(line) for said in self.hear()):
-            pass
+            assert time.monotonic() < deadline, f"no {line} within {WITHIN_S} s"
         return self.heard[-1]
 
     def said(self, line: str) -> bool:
@@ -224,14 +217,42 @@ def test_it_starts_from_credentials_with_an_empty_environment(site, manager):
         database={"dsn_file": "${CREDENTIALS_DIRECTORY}/dsn"},
         metrics="off",
     )
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "cdc_hooks", "run", "--config", str(site.path)],
-        env={"CREDENTIALS_DIRECTORY": str(directory), "NOTIFY_SOCKET": str(manager.path)},
-    )
-    try:
+    with process(site, env={"CREDENTIALS_DIRECTORY": str(directory), "NOTIFY_SOCKET": str(manager.path)}) as daemon:
         manager.until("READY=1")
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(WITHIN_S) == 0
+
+
+@contextmanager
+def process(site: Site, *inside: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The daemon with this environment alone, started by the program ``inside``."""
+    run = [sys.executable, "-m", "cdc_hooks", "run", "--config", str(site.path)]
+    daemon = subprocess.Popen([*inside, *run], env=env)
+    try:
+        yield daemon
     finally:
         daemon.kill()
         daemon.wait()
+
+
+def test_it_delivers_within_the_units_restrictions(managed, manager):
+    """Under the unit's filter of system calls and without capabilities: start, deliver, serve metrics, reload, stop."""
+    need("systemd-analyze", shutil.which("systemd-analyze"))
+    bare = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+    sandbox = [sys.executable, "-m", "tests.acceptance.sandbox", str(UNIT)]
+    with receiver_in_thread(secret=SECRET) as receiver:
+        managed.configure({"w": webhook(receiver.url.replace("127.0.0.1", "localhost"), ["public.orders"])})
+        with process(managed, *bare, *sandbox, env={**os.environ, **managed.environment}) as daemon:
+            manager.until("STATUS=leading")
+            manager.until("WATCHDOG=1")
+            assert "\nSeccomp:\t2\n" in Path(f"/proc/{daemon.pid}/status").read_text()
+            managed.execute("INSERT INTO orders VALUES (1)")
+            receiver.wait(lambda: len(receiver.requests) == 1)
+            listen = yaml.safe_load(managed.path.read_text())["metrics"]["listen"]
+            with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as response:
+                assert b"\nprocess_open_fds " in response.read()
+            daemon.send_signal(signal.SIGHUP)
+            manager.until("RELOADING=1")
+            daemon.send_signal(signal.SIGTERM)
+            manager.until("STOPPING=1")
+            assert daemon.wait(WITHIN_S) == 0
