@@ -59,7 +59,7 @@ def show(rows: Sequence[Row], *, quick: bool) -> None:
 
 
 def write(rows: Sequence[Row], path: Path, *, quick: bool, server: str, started: str, took_s: float) -> None:
-    """Write the JSON file, with what one must know to compare it with another."""
+    """Write the JSON file, with what one must know to compare it with another, and the table beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "started": started,
@@ -69,6 +69,17 @@ def write(rows: Sequence[Row], path: Path, *, quick: bool, server: str, started:
         "rows": [asdict(row) | {"passed": row.passed} for row in rows],
     }
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table of docs/benchmark.md."""
+    lines = ["| | must | measured | |", "|---|---|---|---|"]
+    for row in rows:
+        verdict = row.detail if row.passed else f"**not reached**; {row.detail}".removesuffix("; ")
+        must = f"{row.relation} {_number(row.required, row)}".replace(">=", "≥").replace("<=", "≤")
+        lines.append(f"| `{row.scenario}`: {row.what} | {must} | {_number(row.measured, row)} | {verdict} |")
+    return "\n".join(lines) + "\n"
 
 
 def machine() -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Drain:
     startup_s: float
     """From the start of the process to the moment when it leads."""
     cpu_s: float
+    """Of the daemon, without its start."""
     memory_mib: list[float]
     """Resident memory, ten samples a second."""
     peak_mib: float
@@ -99,8 +100,9 @@ class Stock:
         setup = self.setup(server, **options)
         asked = self.nginx.requests()
         with daemon(setup) as running, MemorySampler(running.pid) as memory:
+            cpu_before_s = cpu_seconds(running.pid)
             ended_at = running.wait_until_drained(timeout_s=30 + rows / _SLOWEST_PER_S)
-            cpu_s = cpu_seconds(running.pid)
+            cpu_s = cpu_seconds(running.pid) - cpu_before_s
         done = Drain(
             rows=rows,
             requests=self.nginx.requests() - asked - 1,

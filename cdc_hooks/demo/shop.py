@@ -41,7 +41,7 @@ _WRITES = {
 }
 
 
-class Rollback(Exception):  # noqa: N818 - not an error: the shop changes its mind
+class Rollback(Exception):
     """Raised inside a transaction or a savepoint to undo it."""
 
 
