@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 RECONNECT_MAX_S = 10.0
+STUCK_S = 60.0
+"""Waiting for the database or for the lead, the daemon asks again more often than this; else it is stuck."""
 RELEASE_S = 2.0
 
 log = structlog.get_logger()
@@ -52,9 +55,11 @@ class Daemon:
         self._metrics = Metrics()
         self._health = Health(self._metrics)
         self._readiness = Readiness(ready=False, why="starting")
-        self._server = OpsServer(self._metrics.registry, lambda: self._readiness)
+        self._server = OpsServer(self._metrics.registry, self._ready)
         self._stopping = asyncio.Event()
         self._term: Term | None = None
+        self._lease: Lease | None = None
+        self._asked_at = time.monotonic()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -65,7 +70,7 @@ class Daemon:
             host, _, port = self._config.metrics.listen.rpartition(":")
             await self._server.start(host.strip("[]") or None, int(port))
         log.info("starting", version=__version__, config=str(self._path), pid=os.getpid())
-        watchdog = asyncio.create_task(self._watchdog())
+        watchdog = asyncio.create_task(systemd.feed_watchdog(self._gets_on))
         try:
             await self._serve()
         finally:
@@ -79,14 +84,13 @@ class Daemon:
         """Terms, with pauses between those that failed."""
         pause = 0.5
         while not self._stopping.is_set():
+            self._asked_at = time.monotonic()
             try:
                 await self._lead_once()
                 pause = 0.5
             except Superseded as error:
-                self._metrics.leading.set(0)
                 log.warning("superseded", reason=error.message)
             except ConnectionLost as error:
-                self._metrics.leading.set(0)
                 self._say(ready=False, why=f"waiting for the database: {error.message}")
                 log.warning("database_unavailable", error=error.message, hint=error.hint, retry_in_s=pause)
                 await self._wait(pause)
@@ -117,6 +121,8 @@ class Daemon:
                 metrics=self._metrics,
             )
             await term.open(stack)
+            stack.callback(self._stand_by)
+            self._lease = lease
             self._metrics.leading.set(1)
             self._say(ready=True, why="leading")
             log.info(
@@ -129,12 +135,12 @@ class Daemon:
             if self._stopping.is_set():
                 term.stop()
             await term.run()
-            self._metrics.leading.set(0)
 
     async def _lead(self, connection: AsyncConnection[Any]) -> Lease | None:
         """Stand by until nobody leads. None: told to stop."""
         told = False
         while not self._stopping.is_set():
+            self._asked_at = time.monotonic()
             lease = await take_lead(connection, self._holder)
             if lease is not None:
                 return lease
@@ -151,6 +157,7 @@ class Daemon:
             return
         log.info("stopping")
         systemd.notify("STOPPING=1")
+        self._say(ready=False, why="stopping")
         self._stopping.set()
         if self._term is not None:
             self._term.stop()
@@ -173,7 +180,23 @@ class Daemon:
             self._config = config
             if self._term is not None:
                 self._term.reload(config)
-        systemd.notify("READY=1")
+        if self._readiness.ready:
+            systemd.notify("READY=1")
+
+    def _stand_by(self) -> None:
+        self._lease = None
+        self._metrics.stand_by()
+
+    def _gets_on(self) -> bool:
+        """Whether the work goes on: leading, the pulse renews the lead; else the database was asked not long ago."""
+        if self._lease is not None:
+            return self._lease.held
+        return time.monotonic() - self._asked_at < STUCK_S
+
+    def _ready(self) -> Readiness:
+        if self._readiness.ready and not self._gets_on():
+            return Readiness(ready=False, why="stuck: the database does not answer")
+        return self._readiness
 
     def _say(self, *, ready: bool, why: str) -> None:
         self._readiness = Readiness(ready, why)
@@ -185,12 +208,6 @@ class Daemon:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-    async def _watchdog(self) -> None:
-        interval_s = systemd.watchdog_interval_s()
-        while interval_s is not None:
-            systemd.notify("WATCHDOG=1")
-            await asyncio.sleep(interval_s)
 
 
 async def _release(connection: AsyncConnection[Any], lease: Lease) -> None:

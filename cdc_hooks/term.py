@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 10.0
 """How long attempts that are under way may take to finish when the daemon stops or reloads."""
-NOTES_S = 5.0
+NOTES_S = 2.0
 AUDIT_S = 60.0
 TIDY_S = 60.0
 RESTART_S = 5.0
@@ -138,6 +138,7 @@ class Term:
             for gone in set(self._workers) - set(self._ids):
                 self._health.forget(gone)
             self._workers = {}
+            await self._count_dead_letters()
             running = [asyncio.create_task(self._serve_webhook(name, config)) for name in self._ids]
             self.has_led = True
             again = asyncio.create_task(self._again.wait())
@@ -215,8 +216,9 @@ class Term:
             if name in self._ids:
                 await self._tidy.note_webhook(self._ids[name], note)
         places = {self._ids[name]: _place(worker) for name, worker in self._workers.items()}
-        resting = all(tick == self._head.tick for tick, _ in places.values())
-        behind = {} if resting else await self._tidy.behind(places)
+        # At the newest tick nothing waits: ids after it are of transactions that still run, or were rolled back.
+        late = {webhook: place for webhook, place in places.items() if place[0] < self._head.tick}
+        behind = await self._tidy.behind(late) if late else {}
         for name in self._workers:
             backlog, lag_s = behind.get(self._ids[name], (0, 0.0))
             self._metrics.backlog.labels(name).set(backlog)
@@ -230,9 +232,13 @@ class Term:
         log_bytes, queue = await self._tidy.sizes()
         log_bytes = await self._keep_budget(log_bytes)
         self._metrics.log_bytes.set(log_bytes)
+        self._metrics.log_rows.set(await self._tidy.rows())
         self._metrics.notify_queue.set(queue)
+        await self._count_dead_letters()
+
+    async def _count_dead_letters(self) -> None:
         dead = await self._tidy.dead_letters()
-        for name in self._workers:
+        for name in self._ids:
             self._metrics.dead_letters.labels(name).set(dead.get(name, 0))
 
     async def _keep_budget(self, log_bytes: int) -> int:

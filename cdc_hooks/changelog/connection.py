@@ -25,7 +25,7 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
 
     ``pooled``: a transaction pooler is in between, so that no prepared statement may be relied on.
     """
-    with translated():
+    try:
         connection = await AsyncConnection.connect(
             dsn,
             autocommit=True,
@@ -37,6 +37,12 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
             tcp_user_timeout=20_000,
             prepare_threshold=None,
         )
+    except psycopg.Error as error:
+        # libpq gives no SQLSTATE for a connection that it did not get: any of it may pass, and is waited for.
+        raise ConnectionLost(
+            " ".join(str(error).split()),
+            hint="look whether the server runs, and whether host, port, user and password in database.dsn are right",
+        ) from error
     if not pooled:
         await settle_session(connection)
     return connection

@@ -62,6 +62,11 @@ class Housekeeper:
         (queue,) = await self._one("notify_queue")
         return int(log_bytes), float(queue)
 
+    async def rows(self) -> int:
+        """Rows in the change log, at most."""
+        (rows,) = await self._one("log_rows")
+        return int(rows)
+
     async def dead_letters(self) -> dict[str, int]:
         """By webhook."""
         return dict(await self._all("dead_letters"))

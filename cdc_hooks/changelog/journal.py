@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.changelog.lease import LEASE_S, Lease
 from cdc_hooks.changelog.reader import window_of
 from cdc_hooks.changelog.window import Progress, Window
@@ -107,8 +107,15 @@ class Journal:
         return Look(oldest_xid, None if window[0] is None else window_of(tuple(window)))
 
     async def _execute(self, query: str, **parameters: Any) -> Any:
-        with translated():
-            return await self._connection.execute(_SQL[query], {"generation": self._lease.generation, **parameters})
+        try:
+            async with asyncio.timeout(LEASE_S):
+                with translated():
+                    return await self._connection.execute(
+                        _SQL[query], {"generation": self._lease.generation, **parameters}
+                    )
+        except TimeoutError as error:
+            # The lease has run out meanwhile: who waits on would only believe that it leads.
+            raise ConnectionLost(f"no answer from the database within {LEASE_S:.0f} s") from error
 
 
 def _ms(seconds: float | None) -> int | None:

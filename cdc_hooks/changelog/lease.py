@@ -41,9 +41,14 @@ class Lease:
         yield
         self._valid_until = asked + LEASE_S
 
+    @property
+    def held(self) -> bool:
+        """Whether this process surely leads."""
+        return _clock() < self._valid_until
+
     def check(self) -> None:
         """Raise Superseded unless this process surely leads."""
-        if _clock() >= self._valid_until:
+        if not self.held:
             raise Superseded("the lead was not renewed in time")
 
 

@@ -67,5 +67,5 @@ async def feed_watchdog(alive: Callable[[], bool] = lambda: True) -> None:
         if well:
             notify("WATCHDOG=1", patience_s=0)
         elif was_well:
-            log.error("stuck", hint="systemd restarts the service if this lasts; see its WatchdogSec")
+            log.warning("watchdog_not_fed", hint="systemd restarts the service if this lasts; see its WatchdogSec")
         await asyncio.sleep(interval_s)

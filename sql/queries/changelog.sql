@@ -181,6 +181,10 @@ SELECT coalesce(max(id), 0) FROM cdc_hooks.progress;
 SELECT coalesce(sum(pg_catalog.pg_total_relation_size(i.inhrelid)), 0)::bigint
   FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass;
 
+-- name: log_rows
+-- Ids given out since the oldest one that is in the log: an upper bound, for rolled-back transactions leave holes.
+SELECT coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) FROM cdc_hooks.change) + 1, 0);
+
 -- name: notify_queue
 SELECT pg_catalog.pg_notification_queue_usage();
 

@@ -133,7 +133,7 @@ def test_a_schema_that_is_newer_than_the_program(shop):
     shop.apply()
     shop.execute("INSERT INTO cdc_hooks.migration (version) VALUES (999)")
     for command in ("run", "apply", "plan", "check"):
-        refused(shop, command, 1, "999", "upgrade cdc-hooks")
+        refused(shop, command, 1, "999", "hint:", "cdc-hooks")
 
 
 def test_a_port_that_is_in_use(shop):
@@ -162,8 +162,17 @@ def test_a_wrong_password(own_server: PostgresServer, tmp_path: Path):
             site.execute("INSERT INTO orders VALUES (1)")
             inbox.until(1)
         site.configure(given, database=databases(site, user="keeper", password="wrong-one"))
-        for command in ("check", "status", "run"):
+        for command in ("check", "status"):
             assert "wrong-one" not in refused(site, command, 1, "keeper", "password")
+        # A password may be set while the daemon waits: it says what is wrong, and tries again.
+        with Daemon(site) as daemon:
+            said = daemon.until("database_unavailable")
+            assert 'password authentication failed for user "keeper"' in said["error"]
+            assert "password" in said["hint"]
+            assert daemon.ready()[0] == 503
+            site.execute("ALTER ROLE keeper PASSWORD 'wrong-one'")
+            daemon.until("leading")
+            assert not any("wrong-one" in str(line) for line in daemon.log)
 
 
 def test_a_database_that_is_down_is_waited_for(shop, server):

@@ -142,7 +142,7 @@ EXPECTED = [
     'cdc_hooks_webhook_state{webhook="good", state="retrying"} == 0',
     'cdc_hooks_dead_letters{webhook="bad"} >= 3',
     "cdc_hooks_change_log_bytes > 0",
-    "cdc_hooks_change_log_rows >= 0",
+    "cdc_hooks_change_log_rows >= 1",
     "cdc_hooks_notify_queue_usage_ratio <= 1",
     f"cdc_hooks_capture_healthy{{table='{ORDERS}'}} == 1",
     "process_resident_memory_bytes > 1e6",

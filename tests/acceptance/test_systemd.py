@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 
-from tests.acceptance.harness import SECRET, WITHIN_S, Daemon, Site, webhook
+from tests.acceptance.harness import SECRET, WITHIN_S, Daemon, Site, eventually, webhook
+from tests.acceptance.proxy import proxied
 from tests.acceptance.units import service_of
 from tests.conftest import need
 from tests.receivers import receiver_in_thread
@@ -256,3 +258,32 @@ def test_it_delivers_within_the_units_restrictions(managed, manager):
             daemon.send_signal(signal.SIGTERM)
             manager.until("STOPPING=1")
             assert daemon.wait(WITHIN_S) == 0
+
+
+def test_a_sighup_does_not_make_a_waiting_daemon_ready(own_server, manager, tmp_path):
+    site = Site(own_server.dsn(), tmp_path, {"NOTIFY_SOCKET": str(manager.path)})
+    site.configure({})
+    site.apply()
+    own_server.stop()
+    with Daemon(site) as daemon:
+        manager.until("STATUS=waiting for the database: ")
+        daemon.reload()
+        daemon.until("reloading")
+        manager.until("STATUS=waiting for the database: ")  # the next attempt
+        assert not manager.said("READY=1")
+
+
+def test_the_watchdog_is_not_fed_while_the_lead_is_not_renewed(managed, manager):
+    """Its event loop runs, and so do its connections; but no answer comes, and another daemon may lead by now."""
+    port = int(psycopg.conninfo.conninfo_to_dict(managed.dsn)["port"])
+    with proxied(port) as proxy:
+        managed.configure({}, dsn=managed.daemon_dsn(port=proxy.port))
+        with Daemon(managed) as daemon:
+            manager.until("STATUS=leading")
+            proxy.stall()
+            daemon.until("watchdog_not_fed")
+            assert daemon.ready()[0] == 503
+            proxy.heal()
+            eventually(lambda: daemon.ready()[0] == 200)
+            manager.catch_up()
+            manager.until("WATCHDOG=1")
