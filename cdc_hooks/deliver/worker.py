@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PARTIAL_SAVE_S = 0.02
 """How long finished batches of a running round may stay unrecorded; after a crash they are sent again."""
+EARLY_IDS = 256
+"""A window of at most so many ids is claimed before it is read."""
 NOTHING_SAVE_S = 1.0
 """How long a stretch of the log that holds nothing for this webhook may stay unrecorded; a crash has it read again."""
 
@@ -46,16 +48,15 @@ class Round:
 
     def claim(self, done: list[int]) -> Progress:
         """The progress that fixes this round's batches, ``done[n]`` of lane *n* being finished."""
-        window = self.page.window
-        return Progress(window.lo_tick, window.hi_tick, self.page.after_id, self.page.to_id, tuple(done), self.shape)
+        return claim_of(self.page.window, self.page.after_id, self.page.to_id, tuple(done), self.shape)
 
     def is_finished(self, done: list[int]) -> bool:
         return all(count == len(lane) for count, lane in zip(done, self.lanes, strict=True))
 
 
-def make_round(page: Page, shape: Shape) -> Round:
-    """Pure: the same page and shape always give the same batches."""
-    return Round(page, lanes(route(page.changes, shape), shape), shape.fingerprint())
+def claim_of(window: Window, after_id: int, to_id: int, done: tuple[int, ...], shape: str) -> Progress:
+    """A claimed page; without ``done``, none of its lanes has finished anything."""
+    return Progress(window.lo_tick, window.hi_tick, after_id, to_id, done, shape)
 
 
 def after(page: Page) -> Progress:
@@ -83,6 +84,7 @@ class Worker:
         max_wait_s: float = 0.0,
     ) -> None:
         self._shape = shape
+        self._fingerprint = shape.fingerprint()
         self._courier = courier
         self._id = webhook_id
         self._journal = journal
@@ -95,6 +97,8 @@ class Worker:
         self._gaps = True
         self._progress = progress
         self._window: Window | None = None
+        self._fruitful = True
+        self._early: tuple[int, int, asyncio.Task[None]] | None = None
         self._next: asyncio.Task[Page] | None = None
         self._ahead: asyncio.Task[Page] | None = None
 
@@ -122,22 +126,26 @@ class Worker:
                 page = await self._page_or_stop()
                 if page is None:
                     break
-                this = make_round(page, self._shape)
+                if self._gaps:
+                    await self._tell_gaps()
+                this = self._round(page)
                 self._read_ahead(page)
-                if any(this.lanes):
-                    done = [0] * len(this.lanes)
-                    await self._recorder.now(this.claim(done))
-                    await self._deliver(this, done)
+                self._fruitful = any(this.lanes)
+                if self._fruitful:
+                    await self._claim(this)
+                    await self._deliver(this, [0] * len(this.lanes))
                 else:
+                    await self._forget_early()
                     self._arrive(page)
                     self._recorder.soon(self._progress, NOTHING_SAVE_S)
             await self._recorder.flush()
         finally:
             await self._recorder.close()
-            if self._ahead is not None:
-                self._ahead.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await self._ahead
+            for task in (self._ahead, self._early and self._early[2]):
+                if task is not None:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, Exception):
+                        await task
 
     def look_for_gaps(self) -> None:
         """There may be a gap that the receiver must be told of, before what comes after it."""
@@ -168,6 +176,8 @@ class Worker:
     async def _gathered_page(self) -> Page:
         """The next page; if it is small and the webhook wants to wait for more, a page of what gathers meanwhile."""
         page = await self._next_page()
+        if not self._max_wait_s:
+            return page
         deadline = time.monotonic() + self._max_wait_s
         while page.last and 0 < len(route(page.changes, self._shape)) < self._shape.max_events:
             left = deadline - time.monotonic()
@@ -196,6 +206,7 @@ class Worker:
         if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
             return await self._first_page(lo, hi)
         self._window = newest
+        self._claim_early(newest)
         return await self._reader.page(newest, newest.after_id)
 
     async def _first_page(self, lo: int, hi: int) -> Page:
@@ -207,14 +218,40 @@ class Worker:
         if not page.last:
             self._ahead = asyncio.create_task(self._reader.page(page.window, page.to_id))
 
+    # -- claims ---------------------------------------------------------------------------------------------------
+
+    def _claim_early(self, window: Window) -> None:
+        """Claim a short window while it is being read: it will most likely be one page, with something for us in it."""
+        if self._fruitful and not self._max_wait_s and window.upto_id - window.after_id <= EARLY_IDS:
+            claim = claim_of(window, window.after_id, window.upto_id, (), self._fingerprint)
+            self._early = (window.after_id, window.upto_id, asyncio.create_task(self._recorder.now(claim)))
+
+    async def _claim(self, this: Round) -> None:
+        """From here on the batches of the round are fixed."""
+        bounds = await self._forget_early()
+        if bounds != (this.page.after_id, this.page.to_id):
+            await self._recorder.now(this.claim([0] * len(this.lanes)))
+
+    async def _forget_early(self) -> tuple[int, int] | None:
+        """Wait for the early claim, if there is one; its bounds."""
+        if self._early is None:
+            return None
+        (after_id, to_id, claiming), self._early = self._early, None
+        await claiming
+        return after_id, to_id
+
     # -- rounds ---------------------------------------------------------------------------------------------------
+
+    def _round(self, page: Page) -> Round:
+        """The same page and configuration always give the same batches."""
+        return Round(page, lanes(route(page.changes, self._shape), self._shape), self._fingerprint)
 
     async def _resume(self, window: Window, claimed: Progress) -> None:
         """Go on with a round that was claimed before: the same batches, but for those that are finished."""
         assert claimed.to_id is not None
         page = await self._reader.claimed_page(window, claimed.after_id, claimed.to_id)
-        this = make_round(page, self._shape)
-        done = list(claimed.done)
+        this = self._round(page)
+        done = list(claimed.done) or [0] * len(this.lanes)
         if claimed.shape != this.shape or len(done) != len(this.lanes):
             log.warning("claim_shaped_anew", webhook=self._shape.webhook, reason="the configuration has changed")
             done = [0] * len(this.lanes)
