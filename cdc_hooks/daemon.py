@@ -111,16 +111,17 @@ class Daemon:
             if lease is None:
                 return
             stack.push_async_callback(_release, journal, lease)
-            self._term = term = Term(
+            term = await Term.open(
+                stack,
                 self._config,
-                dsn,
-                connection=journal,
+                journal,
                 server=server,
                 lease=lease,
                 health=self._health,
                 metrics=self._metrics,
             )
-            await term.open(stack)
+            self._term = term
+            term.reload(self._config)  # which may have come meanwhile
             stack.callback(self._stand_by)
             self._lease = lease
             self._metrics.leading.set(1)
@@ -129,7 +130,7 @@ class Daemon:
                 "leading",
                 generation=lease.generation,
                 webhooks=sorted(self._config.webhooks),
-                wakes_by="notify" if term.has_doorbell else "polling",
+                wakes_by="polling" if term.why_no_doorbell else "notify",
                 reason=term.why_no_doorbell,
             )
             if self._stopping.is_set():

@@ -1,105 +1,119 @@
-"""One term of leading: the connections, the stages, and the tasks beside them."""
+"""One term of leading: the connections, the stages that all webhooks share, and a service for each webhook."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
+from psycopg import AsyncConnection
 
-from cdc_hooks import assembly
 from cdc_hooks.changelog import registry
 from cdc_hooks.changelog.connection import ConnectionLost, connect, scan_in_order
 from cdc_hooks.changelog.housekeeping import Housekeeper
 from cdc_hooks.changelog.journal import Journal
+from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.changelog.listener import Listener
 from cdc_hooks.changelog.pulse import Head, Pulse
 from cdc_hooks.changelog.reader import Reader
-from cdc_hooks.config import WhenFull
-from cdc_hooks.deliver.courier import Courier
+from cdc_hooks.changelog.registry import Server
+from cdc_hooks.chores import AUDIT_S, NOTES_S, TIDY_S, Chores
+from cdc_hooks.config import Config
 from cdc_hooks.deliver.ledger import Ledger
-from cdc_hooks.deliver.worker import Worker
-from cdc_hooks.errors import DatabaseError, Superseded
+from cdc_hooks.errors import DatabaseError
 from cdc_hooks.ops.capture_watch import CaptureWatch
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from psycopg import AsyncConnection
-
-    from cdc_hooks.changelog.lease import Lease
-    from cdc_hooks.changelog.registry import Server
-    from cdc_hooks.config import Config
-    from cdc_hooks.ops.health import Health
-    from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.ops.health import Health
+from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.service import Service, Stages
 
 GRACE_S = 10.0
-"""How long attempts that are under way may take to finish when the daemon stops or reloads."""
-NOTES_S = 2.0
-AUDIT_S = 60.0
-TIDY_S = 60.0
-RESTART_S = 5.0
+"""How long attempts that are under way may take to finish when the daemon stops."""
 
 log = structlog.get_logger()
 
 
 class Term:
-    """From taking the lead to the end of it."""
+    """From taking the lead to the end of it. Made by ``Term.open``."""
 
     def __init__(
         self,
         config: Config,
-        dsn: str,
+        stages: Stages,
         *,
+        pulse: Pulse,
+        listener: Listener,
+        keeper: Housekeeper,
+        chores: Chores,
+        why_no_doorbell: str | None,
+    ) -> None:
+        self._config = config
+        self._stages = stages
+        self._pulse = pulse
+        self._listener = listener
+        self._keeper = keeper
+        self._chores = chores
+        self._services: dict[str, Service] = {}
+        self._tasks: dict[Service, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self.has_led = False
+        self.why_no_doorbell = why_no_doorbell
+
+    @classmethod
+    async def open(
+        cls,
+        stack: AsyncExitStack,
+        config: Config,
         connection: AsyncConnection[Any],
+        *,
         server: Server,
         lease: Lease,
         health: Health,
         metrics: Metrics,
-    ) -> None:
-        self._config = config
-        self._dsn = dsn
-        self._connection = connection
-        self._server = server
-        self._lease = lease
-        self._health = health
-        self._metrics = metrics
-        self._journal = Journal(connection, lease)
-        self._workers: dict[str, Worker] = {}
-        self._ids: dict[str, int] = {}
-        self._stopping = False
-        self._again = asyncio.Event()
-        self.has_led = False
-        self.why_no_doorbell: str | None = None
+    ) -> Term:
+        """Connect, and settle what must be settled before anything is sent. ``stack`` closes the connections."""
 
-    @property
-    def has_doorbell(self) -> bool:
-        return self.why_no_doorbell is None
+        async def another(part: str) -> AsyncConnection[Any]:
+            opened = await connect(config.database.dsn.get_secret_value(), part, pooled=server.pooled)
+            stack.push_async_callback(opened.close)
+            return opened
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Connect, and settle what must be settled before anything is sent."""
-        live, history, ledger, tidy, ear = [
-            await self._connect(stack, part) for part in ("reader", "history", "ledger", "housekeeping", "listener")
-        ]
-        for reading in (live, history):
-            await scan_in_order(reading)
-        self._reader = Reader(live, history, webhooks=len(self._config.webhooks), on_read=self._metrics.read)
-        self._ledger = Ledger(ledger)
-        self._tidy = Housekeeper(tidy, self._lease, history_s=self._config.change_log.history)
-        self._watch = CaptureWatch(tidy, self._metrics)
-        self._listener = Listener(ear)
-        await self._listener.begin()
-        if self._server.prepared_transactions:
-            self.why_no_doorbell = "max_prepared_transactions > 0: a NOTIFY would make PREPARE TRANSACTION fail"
-        elif self._server.pooled and not await self._listener.works(tidy):
-            self.why_no_doorbell = "notifications do not arrive: behind a transaction pooler LISTEN does not work"
-        self._epoch_of = await registry.settle_epoch(self._connection)
-        self._installation = await registry.installation(self._connection)
+        live, history = await another("reader"), await another("history")
+        if not server.pooled:  # it would stay on the pooler's connections, whoever gets them next
+            await scan_in_order(live)
+            await scan_in_order(history)
+        tidy = await another("housekeeping")
+        listener = Listener(await another("listener"))
+        await listener.begin()
+        why_no_doorbell = await _why_no_doorbell(server, listener, tidy)
+        journal = Journal(connection, lease)
+        epoch_of = await registry.settle_epoch(connection, journal)
         # Before anybody is told that we lead: from here on a new webhook gets what is written.
-        self._ids = await self._register(self._config)
-        self._head = Head(await registry.newest_tick(self._connection))
-        self._pulse = Pulse(self._journal, self._head, self._listener.bell, doorbell=self.has_doorbell)
+        await registry.register(connection, journal, _starts(config))
+        head = Head(await registry.newest_tick(connection))
+        stages = Stages(
+            connection=connection,
+            lease=lease,
+            journal=journal,
+            reader=Reader(live, history, webhooks=len(config.webhooks), on_read=metrics.read),
+            head=head,
+            ledger=Ledger(await another("ledger"), lease),
+            health=health,
+            epoch_of=epoch_of,
+            installation=await registry.installation(connection),
+        )
+        keeper = Housekeeper(tidy, lease, history_s=config.change_log.history)
+        return cls(
+            config,
+            stages,
+            pulse=Pulse(journal, head, listener.bell, doorbell=why_no_doorbell is None),
+            listener=listener,
+            keeper=keeper,
+            chores=Chores(keeper, CaptureWatch(tidy, metrics), health, metrics),
+            why_no_doorbell=why_no_doorbell,
+        )
 
     async def run(self) -> None:
         """Until stopped. Raises Superseded or ConnectionLost when the lead or the database is lost."""
@@ -107,176 +121,104 @@ class Term:
             self._lead(),
             self._pulse.run(),
             self._listener.run(),
-            self._every(NOTES_S, self._write_notes),
-            self._every(TIDY_S, self._clean_up),
-            self._every(AUDIT_S, self._audit),
+            _every(NOTES_S, lambda: self._chores.write_notes(list(self._services.values()), self._stages.head.tick)),
+            _every(TIDY_S, lambda: self._chores.clean_up(list(self._services.values()), self._config)),
+            _every(AUDIT_S, lambda: self._chores.audit(self._config)),
         )
 
     def stop(self) -> None:
+        """Finish what is under way, within a bound, and let ``run`` end. May be called before it, and twice."""
         self._stopping = True
-        self._end_round()
+        self._changed.set()
 
     def reload(self, config: Config) -> None:
+        """Serve what the new configuration says. Webhooks that it does not change go on undisturbed."""
         self._config = config
-        self._tidy.history_s = config.change_log.history
-        self._end_round()
-
-    def _end_round(self) -> None:
-        self._again.set()
-        for worker in self._workers.values():
-            worker.stop()
-
-    # -- webhooks -------------------------------------------------------------------------------------------------
+        self._keeper.history_s = config.change_log.history
+        self._changed.set()
 
     async def _lead(self) -> None:
-        """A worker for each webhook of the configuration; all anew after a reload."""
-        while not self._stopping:
-            self._again.clear()
-            config = self._config
-            self._ids = await self._register(config)
-            self._head.tick = max(self._head.tick, await registry.newest_tick(self._connection))
-            for gone in set(self._workers) - set(self._ids):
-                self._health.forget(gone)
-            self._workers = {}
-            await self._count_dead_letters()
-            running = [asyncio.create_task(self._serve_webhook(name, config)) for name in self._ids]
-            self.has_led = True
-            again = asyncio.create_task(self._again.wait())
-            try:
-                await asyncio.wait([again, *running], return_when=asyncio.FIRST_COMPLETED)
-                if self._again.is_set() and running:
-                    _, late = await asyncio.wait(running, timeout=GRACE_S)
-                    if late:
-                        log.warning("attempts_cut_off", webhooks=len(late), after_s=GRACE_S)
-                for task in running:
-                    if task.done():
-                        task.result()
-                if not running:
-                    await again
-            finally:
-                await cancel(again, *running)
-        await self._write_notes()
-
-    async def _register(self, config: Config) -> dict[str, int]:
-        starts = {name: webhook.start.value for name, webhook in config.webhooks.items()}
-        return await registry.register(self._connection, self._journal, starts)
-
-    async def _serve_webhook(self, name: str, config: Config) -> None:
-        """One worker after the other: what breaks one, by a fault of ours, must not break the rest."""
-        webhook = config.webhooks[name]
-        self._health.watch(name)
-        while not self._again.is_set():
-            try:
-                await self._work(name, assembly.Plan.of(name, webhook, self._installation))
-            except (Superseded, ConnectionLost):
-                raise
-            except Exception:
-                log.exception("worker_failed", webhook=name, retry_in_s=RESTART_S)
-                await asyncio.sleep(RESTART_S)
-
-    async def _work(self, name: str, plan: assembly.Plan) -> None:
-        webhook_id = self._ids[name]
-        progress = await registry.progress_of(self._connection, webhook_id)
-        if progress is None:
-            raise DatabaseError(f"webhook {name} has no progress recorded", hint="run: cdc-hooks check")
-        sender = plan.sender()
         try:
-            courier = Courier(
-                name,
-                webhook_id,
-                sender,
-                plan.keys,
-                plan.policy,
-                ledger=self._ledger,
-                lease=self._lease,
-                observer=self._health,
-                unfinished=await self._ledger.unfinished(webhook_id),
-            )
-            worker = self._workers[name] = Worker(
-                webhook_id,
-                progress,
-                plan.shape,
-                courier,
-                journal=self._journal,
-                reader=self._reader,
-                head=self._head,
-                epoch_of=self._epoch_of,
-                max_wait_s=plan.max_wait_s,
-            )
-            if self._again.is_set():
-                worker.stop()
-            await worker.run()
+            while not self._stopping:
+                self._changed.clear()
+                await self._arrange(self._config)
+                self.has_led = True
+                await self._until_changed()
+            await self._dismiss()
         finally:
-            await sender.aclose()
+            await cancel(*self._tasks.values())
+        await self._chores.write_notes(list(self._services.values()), self._stages.head.tick)
 
-    # -- beside them ----------------------------------------------------------------------------------------------
+    async def _arrange(self, config: Config) -> None:
+        """A service for each webhook of the configuration; one that it has otherwise follows the one that there is."""
+        stages = self._stages
+        ids = await registry.register(stages.connection, stages.journal, _starts(config))
+        stages.head.tick = max(stages.head.tick, await registry.newest_tick(stages.connection))
+        before, self._services = self._services, {}
+        for name, webhook in config.webhooks.items():
+            old = before.pop(name, None)
+            if old is not None and old.webhook == webhook:
+                self._services[name] = old
+                continue
+            if old is not None:
+                old.leave()
+            service = self._services[name] = Service(name, ids[name], webhook, stages)
+            self._tasks[service] = asyncio.create_task(service.run(self._last_task(name)))
+        for gone in before.values():
+            gone.leave(for_good=True)
+        await self._chores.count_dead_letters(list(self._services.values()))
 
-    async def _write_notes(self) -> None:
-        for name, note in self._health.take().items():
-            if name in self._ids:
-                await self._tidy.note_webhook(self._ids[name], note)
-        places = {self._ids[name]: _place(worker) for name, worker in self._workers.items()}
-        # At the newest tick nothing waits: ids after it are of transactions that still run, or were rolled back.
-        late = {webhook: place for webhook, place in places.items() if place[0] < self._head.tick}
-        behind = await self._tidy.behind(late) if late else {}
-        for name in self._workers:
-            backlog, lag_s = behind.get(self._ids[name], (0, 0.0))
-            self._metrics.backlog.labels(name).set(backlog)
-            self._metrics.lag.labels(name).set(lag_s)
+    def _last_task(self, name: str) -> asyncio.Task[None] | None:
+        """That of the latest service of this name which has not ended yet, if there is one."""
+        return next((task for service, task in reversed(self._tasks.items()) if service.name == name), None)
 
-    async def _clean_up(self) -> None:
-        await self._tidy.trim()
-        emptied = await self._tidy.reclaim()
-        if emptied:
-            log.info("log_reclaimed", partitions=emptied)
-        log_bytes, queue = await self._tidy.sizes()
-        log_bytes = await self._keep_budget(log_bytes)
-        self._metrics.log_bytes.set(log_bytes)
-        self._metrics.log_rows.set(await self._tidy.rows())
-        self._metrics.notify_queue.set(queue)
-        await self._count_dead_letters()
+    async def _until_changed(self) -> None:
+        """Until there is a new configuration, or the wish to stop. What a service raises meanwhile is raised."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            while not changed.done():
+                await asyncio.wait([changed, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+                for service, task in list(self._tasks.items()):
+                    if task.done():
+                        del self._tasks[service]
+                        task.result()
+        finally:
+            await cancel(changed)
 
-    async def _count_dead_letters(self) -> None:
-        dead = await self._tidy.dead_letters()
-        for name in self._ids:
-            self._metrics.dead_letters.labels(name).set(dead.get(name, 0))
-
-    async def _keep_budget(self, log_bytes: int) -> int:
-        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then."""
-        budget = self._config.change_log
-        while budget.max_bytes is not None and log_bytes > budget.max_bytes:
-            dropped = await self._tidy.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
-            if dropped is None:
-                log.error(
-                    "log_over_budget",
-                    bytes=log_bytes,
-                    max_bytes=budget.max_bytes,
-                    hint="see cdc-hooks status for the webhook that is behind; nothing is dropped",
-                )
-                break
-            log_bytes, _ = await self._tidy.sizes()
-            log.error("log_dropped", partition=dropped, bytes=log_bytes, max_bytes=budget.max_bytes)
-            for worker in self._workers.values():
-                worker.look_for_gaps()
-        return log_bytes
-
-    async def _audit(self) -> None:
-        await self._watch.look(assembly.wanted(self._config))
-
-    async def _every(self, seconds: float, action: Any) -> None:
-        while True:
-            await action()
-            await asyncio.sleep(seconds)
-
-    async def _connect(self, stack: AsyncExitStack, part: str) -> AsyncConnection[Any]:
-        connection = await connect(self._dsn, part, pooled=self._server.pooled)
-        stack.push_async_callback(connection.close)
-        return connection
+    async def _dismiss(self) -> None:
+        """Tell all to leave, and wait for it, but not for ever."""
+        for service in self._tasks:
+            service.leave()
+        if self._tasks:
+            done, late = await asyncio.wait(self._tasks.values(), timeout=GRACE_S)
+            if late:
+                log.warning("attempts_cut_off", webhooks=len(late), after_s=GRACE_S)
+            for task in done:
+                task.result()
 
 
-def _place(worker: Worker) -> tuple[int, int]:
-    progress = worker.progress
-    return progress.lo_tick, progress.after_id
+async def _why_no_doorbell(server: Server, listener: Listener, other: AsyncConnection[Any]) -> str | None:
+    if server.prepared_transactions:
+        return "max_prepared_transactions > 0: a NOTIFY would make PREPARE TRANSACTION fail"
+    if server.pooled and not await listener.works(other):
+        return "notifications do not arrive: behind a transaction pooler LISTEN does not work"
+    return None
+
+
+def _starts(config: Config) -> dict[str, str]:
+    return {name: webhook.start.value for name, webhook in config.webhooks.items()}
+
+
+async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again. What it cannot do is no reason to stop delivering."""
+    while True:
+        try:
+            await chore()
+        except ConnectionLost:
+            raise
+        except DatabaseError as error:
+            log.error("chore_failed", error=error.message, hint=error.hint)  # noqa: TRY400 - not a fault of ours
+        await asyncio.sleep(seconds)
 
 
 async def first_of(main: Coroutine[Any, Any, None], *beside: Coroutine[Any, Any, None]) -> None:

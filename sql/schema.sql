@@ -200,6 +200,17 @@ LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 RETURN (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
 
+-- Purpose: whether the lease of another holds. One that ends later than any could be given now was given before this
+-- server's clock was set back, and does not count. Touches: lease, leader.
+CREATE FUNCTION cdc_hooks.is_led_by_another(me text, lease_ms bigint) RETURNS boolean
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.last_value BETWEEN cdc_hooks.now_ms() + 1 AND cdc_hooks.now_ms() + 2 * lease_ms
+           AND l.holder IS DISTINCT FROM me
+      FROM cdc_hooks.lease s CROSS JOIN cdc_hooks.leader l;
+END;
+
 -- Purpose: to become the leader if nobody is. Touches: leader, lease. Returns: the new generation, or null while the
 -- lease of another holds. (One's own is no hindrance: after a lost connection the same process leads again at once.)
 CREATE FUNCTION cdc_hooks.take_lead(new_holder text, lease_ms bigint) RETURNS bigint
@@ -209,14 +220,12 @@ AS $$
 DECLARE
     new_generation bigint;
 BEGIN
-    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms()
-       AND (SELECT holder FROM cdc_hooks.leader) IS DISTINCT FROM new_holder THEN
+    IF cdc_hooks.is_led_by_another(new_holder, lease_ms) THEN
         RETURN NULL;
     END IF;
     -- Waits for a tick or an acknowledgement that the old leader is just committing, and for a rival.
     PERFORM FROM cdc_hooks.leader FOR UPDATE;
-    IF (SELECT last_value FROM cdc_hooks.lease) > cdc_hooks.now_ms()
-       AND (SELECT holder FROM cdc_hooks.leader) IS DISTINCT FROM new_holder THEN
+    IF cdc_hooks.is_led_by_another(new_holder, lease_ms) THEN
         RETURN NULL;
     END IF;
     UPDATE cdc_hooks.leader
@@ -353,6 +362,9 @@ DECLARE
     now_seen  pg_snapshot;
     last_id   bigint;
 BEGIN
+    IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+        RAISE EXCEPTION 'cdc-hooks: a tick must be the first thing in its transaction';
+    END IF;
     now_seen := pg_current_snapshot();
     IF NOT forced AND NOT cdc_hooks.has_news() THEN
         RETURN QUERY SELECT pg_snapshot_xmin(now_seen), NULL::bigint, NULL::bigint, NULL::xid8, NULL::pg_snapshot,
@@ -373,12 +385,13 @@ END
 $$;
 
 -- Purpose: the partitions that may be worth a look: not written to now, not empty. Touches: change, tick. Returns: slot and
--- newest id of each, the oldest first, and the first tick that all of its transactions began before, if there is one.
-CREATE FUNCTION cdc_hooks.resting_partitions() RETURNS TABLE (slot integer, top_id bigint, past_tick bigint, past_at timestamptz)
+-- newest id of each, the oldest first; the first tick that all of its transactions began before, if there is one; and
+-- whether the ring comes back to it soon.
+CREATE FUNCTION cdc_hooks.resting_partitions() RETURNS TABLE (slot integer, top_id bigint, past_tick bigint, past_at timestamptz, is_next boolean)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT s.slot, top.id, past.id, past.at
+    SELECT s.slot, top.id, past.id, past.at, (ids.last_value >> 18) - (top.id >> 18) >= 12
       FROM generate_series(0, 15) AS s (slot)
      CROSS JOIN cdc_hooks.change_id AS ids
      CROSS JOIN LATERAL (SELECT c.id FROM cdc_hooks.change c WHERE ((c.id >> 18) % 16) = s.slot
@@ -391,7 +404,8 @@ END;
 
 -- Purpose: to give back the space of one partition of the log. Touches: change_NN (TRUNCATE), reads tick, progress,
 -- webhook. Returns: true if it was emptied. It is, only if every row in it has been acknowledged by every webhook that is
--- not retired, and is older than the history that is kept; never while a writer is in it (LOCK … NOWAIT).
+-- not retired, and is older than the history that is kept; never while a writer is in it (LOCK … NOWAIT). The history is
+-- cut short where the ring comes back to the partition soon (12 of 16 segments on): else its space would never come back.
 --
 -- With force (the disk budget is used up, and the policy is to drop the oldest) it is emptied all the same, and what a
 -- webhook did not get is recorded as a gap.
@@ -405,7 +419,8 @@ DECLARE
     last_id  bigint := (SELECT last_value FROM cdc_hooks.change_id);
     top_id   bigint;
     past     cdc_hooks.tick;
-    behind   boolean;
+    first_lost bigint;
+    last_lost  bigint;
     place    record;
 BEGIN
     PERFORM cdc_hooks.hold_lead(my_generation);
@@ -423,27 +438,28 @@ BEGIN
     END IF;
     -- The first tick that all of this partition's transactions began before.
     SELECT * INTO past FROM cdc_hooks.tick WHERE after_id >= top_id ORDER BY after_id, id LIMIT 1;
-    IF NOT force AND (NOT FOUND OR past.at > clock_timestamp() - history) THEN
+    IF NOT force AND (past.id IS NULL OR (past.at > clock_timestamp() - history
+                                          AND (last_id >> 18) - (top_id >> 18) < 12)) THEN
         RETURN false;
     END IF;
     FOR place IN
-        SELECT w.id AS webhook_id, t.snapshot, greatest(p.after_id, t.upto_id) AS after_id
+        -- By the lower tick alone: below its after_id there may be changes of transactions that end after the window.
+        SELECT w.id AS webhook_id, t.snapshot
           FROM cdc_hooks.webhook w
-          LEFT JOIN LATERAL (SELECT n.lo_tick, n.after_id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
+          LEFT JOIN LATERAL (SELECT n.lo_tick FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
                               ORDER BY n.id DESC LIMIT 1) AS p ON true
           LEFT JOIN cdc_hooks.tick t ON t.id = p.lo_tick
          WHERE w.state <> 'retired'
     LOOP
         CONTINUE WHEN pg_snapshot_xmin(place.snapshot) >= past.next_xid;
-        EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE pg_visible_in_snapshot(xid, $1) IS NOT TRUE)', partition_name)
-           INTO behind USING place.snapshot;
-        CONTINUE WHEN NOT behind;
+        EXECUTE format('SELECT min(id), max(id) FROM %s WHERE pg_visible_in_snapshot(xid, $1) IS NOT TRUE', partition_name)
+           INTO first_lost, last_lost USING place.snapshot;
+        CONTINUE WHEN first_lost IS NULL;
         IF NOT force THEN
             RETURN false;
         END IF;
         INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
-        VALUES (place.webhook_id, least(coalesce(place.after_id, 0), top_id), top_id,
-                'the change log had reached its disk budget');
+        VALUES (place.webhook_id, first_lost - 1, last_lost, 'the change log had reached its disk budget');
     END LOOP;
     EXECUTE format('TRUNCATE %s', partition_name);
     RETURN true;

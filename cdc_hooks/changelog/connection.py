@@ -10,9 +10,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from cdc_hooks.errors import DatabaseError, Superseded
+from cdc_hooks.sql import queries
 
+_SQL = queries("changelog")
 SUPERSEDED = "CH001"
-_TRANSIENT_CLASSES = ("08", "53", "57", "25006", "40")
+_TRANSIENT_CLASSES = ("08", "53", "57", "25006", "25P04", "40")
 """SQLSTATEs after which a fresh connection may help: connection, resources, shutdown, read-only, serialization."""
 
 
@@ -29,6 +31,7 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
         connection = await AsyncConnection.connect(
             dsn,
             autocommit=True,
+            client_encoding="UTF8",
             application_name=f"cdc-hooks {part}",
             connect_timeout=10,
             keepalives_idle=10,
@@ -49,10 +52,10 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
 
 
 async def settle_session(connection: AsyncConnection[TupleRow]) -> None:
-    """What may be relied on where the session is ours alone: prepared statements, and no time limits of the role's."""
+    """Where the session is ours alone: prepared statements, and no time limits or isolation of the role's own."""
     connection.prepare_threshold = 2
     with translated():
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0")
+        await connection.execute(_SQL["settle_session"])
 
 
 async def scan_in_order(connection: AsyncConnection[TupleRow]) -> None:

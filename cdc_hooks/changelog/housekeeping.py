@@ -83,7 +83,7 @@ class Housekeeper:
 
     async def note_webhook(self, webhook_id: int, note: dict[str, Any]) -> None:
         """Write what ``status`` shows of a webhook."""
-        await self._run("note_webhook", webhook_id=webhook_id, **note)
+        await self._run("note_webhook", generation=self._lease.generation, webhook_id=webhook_id, **note)
 
     async def _one(self, query: str, **parameters: Any) -> tuple[Any, ...]:
         return (await self._all(query, **parameters))[0]

@@ -66,6 +66,11 @@ class Journal:
             self._writer = asyncio.create_task(self._write())
         await done
 
+    async def write(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """One of the rarer fenced writes, by its name in ``changelog.sql``; the rows that it returns."""
+        cursor = await self._execute(query, **parameters)
+        return await cursor.fetchall() if cursor.description else []
+
     async def untold_gaps(self, webhook_id: int) -> list[Gap]:
         """Gaps that the webhook's receiver does not know of yet."""
         rows = await (await self._execute("untold_gaps", webhook_id=webhook_id)).fetchall()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -17,9 +16,8 @@ from cdc_hooks.sql import queries
 
 _SQL = queries("changelog")
 _ACTIONS = {b"I": Action.INSERT, b"U": Action.UPDATE, b"D": Action.DELETE, b"T": Action.TRUNCATE}
-_DATA_OF = itemgetter(Change._fields.index("data"))
-ROW_BYTES = 200
-"""What a change takes beside its data; the query ``page`` counts the same."""
+_FULL = len(Change._fields)
+"""The column after those of a change: whether the limit of bytes is reached with this row."""
 _NO_LIMIT = 2**62
 _SHARED_PAGES = 4
 _SHORT = 20_000
@@ -69,17 +67,16 @@ class Reader:
 
     async def claimed_page(self, window: Window, after_id: int, to_id: int) -> Page:
         """A page whose bounds are fixed already: all of it, whatever the limits are today."""
-        changes = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
+        changes, _ = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
         return Page(window, after_id, to_id, to_id >= window.upto_id, changes)
 
     async def _read_next(self, window: Window, after_id: int) -> Page:
         start = after_id
         while after_id < window.upto_id:
             upto = min(window.upto_id, segment_end(after_id + 1))
-            changes = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
+            changes, full = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
             if changes:
-                size = sum(map(len, filter(None, map(_DATA_OF, changes)))) + ROW_BYTES * len(changes)
-                if len(changes) >= self._max_rows or size >= self._max_bytes:
+                if full:
                     upto = changes[-1].id
                 return Page(window, start, upto, upto >= window.upto_id, changes)
             after_id = upto
@@ -94,7 +91,9 @@ class Reader:
             row = await cursor.fetchone()
         return upto_id if row is None else max(after_id, min(upto_id, row[0] - 1))
 
-    async def _read(self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int) -> list[Change]:
+    async def _read(
+        self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int
+    ) -> tuple[list[Change], bool]:
         connection = self._live if upto_id - after_id <= _SHORT else self._history
         parameters = {
             "slot": slot_of(upto_id),
@@ -110,9 +109,12 @@ class Reader:
         with translated():
             cursor = await connection.execute(_SQL["page"], parameters)
         result = cursor.pgresult
-        changes = [] if result is None else _changes(result)
+        assert result is not None
+        changes = _changes(result)
         self._on_read(changes)
-        return changes
+        # The server counts the bytes, in its own encoding: what it says of the last row counts.
+        full = bool(changes) and (len(changes) >= max_rows or result.get_value(len(changes) - 1, _FULL) == b"t")
+        return changes, full
 
 
 def window_of(row: tuple[Any, ...]) -> Window:

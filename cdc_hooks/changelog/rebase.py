@@ -23,6 +23,7 @@ def rebase(connection: psycopg.Connection[Any]) -> str:
             raise DatabaseError(
                 f"a daemon acts on this database: {row[1]}", hint="stop it first: systemctl stop cdc-hooks"
             )
+        connection.execute(_SQL["lock"])
         connection.execute(_SQL["supersede"])
         gaps = connection.execute(_SQL["record_gaps"]).rowcount
         connection.execute(_SQL["empty"])

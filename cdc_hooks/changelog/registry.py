@@ -76,18 +76,19 @@ async def examine(connection: AsyncConnection[Any]) -> Server:
     return Server(number // 10000, prepared_transactions, pooled=backend_pid != connection.info.backend_pid)
 
 
-async def settle_epoch(connection: AsyncConnection[Any]) -> Epochs:
+async def settle_epoch(connection: AsyncConnection[Any], journal: Journal) -> Epochs:
     """Begin a new epoch after a failover; refuse a database that is older than its own cursors (a restored dump)."""
     system_identifier, timeline, next_xid, newest_tick_xid = await _one(connection, "cluster")
-    if newest_tick_xid > next_xid:
+    known = await _all(connection, "epochs")
+    foreign = bool(known) and known[-1][2] != system_identifier
+    if newest_tick_xid > next_xid or (foreign and (await _one(connection, "changes_from_the_future"))[0]):
         raise DatabaseError(
-            f"the last tick was made at transaction {newest_tick_xid}, but this cluster has only got to {next_xid}: "
+            f"the change log has got to transaction {newest_tick_xid} or later, but this cluster only to {next_xid}: "
             "this database was restored from a dump of another cluster",
             hint="to start afresh here, with a gap recorded for each webhook, run: cdc-hooks rebase",
         )
-    known = await _all(connection, "epochs")
     if not known or known[-1][2:] != (system_identifier, timeline):
-        await _run(connection, "begin_epoch", system_identifier=system_identifier, timeline=timeline)
+        await journal.write("begin_epoch", system_identifier=system_identifier, timeline=timeline)
         known = await _all(connection, "epochs")
     return Epochs([(epoch, first_id) for epoch, first_id, _, _ in known])
 
@@ -101,11 +102,11 @@ async def register(connection: AsyncConnection[Any], journal: Journal, starts: M
     ids: dict[str, int] = {}
     for name, start in starts.items():
         if name not in known:
-            (ids[name],) = await _one(connection, "add_webhook", name=name)
+            ((ids[name],),) = await journal.write("add_webhook", name=name)
         else:
             ids[name], state = known[name]
             if state == "retired":
-                await _return(connection, ids[name])
+                await _return(connection, journal, ids[name])
         if await progress_of(connection, ids[name]) is None:
             tick = 0
             if start == "now":
@@ -114,28 +115,23 @@ async def register(connection: AsyncConnection[Any], journal: Journal, starts: M
             await journal.record(ids[name], Progress(tick, tick, 0))
     for name, (webhook_id, state) in known.items():
         if name not in starts and state != "retired":
-            await _run(connection, "set_webhook_state", webhook_id=webhook_id, state="retired")
+            await journal.write("set_webhook_state", webhook_id=webhook_id, state="retired")
     return ids
 
 
-async def _return(connection: AsyncConnection[Any], webhook_id: int) -> None:
+async def _return(connection: AsyncConnection[Any], journal: Journal, webhook_id: int) -> None:
     """A webhook is configured again. What was reclaimed while it was not is a gap."""
-    await _run(connection, "set_webhook_state", webhook_id=webhook_id, state="active")
     progress = await progress_of(connection, webhook_id)
-    if progress is None:
-        return
-    (stood,) = await _one(connection, "tick_after_id", tick=progress.lo_tick)
-    kept = await _all(connection, "next_id", after_id=stood)
-    first = kept[0][0] if kept else (await _one(connection, "newest_tick"))[1] + 1
-    if first > stood + 1:
-        await _run(
-            connection,
-            "add_gap",
-            webhook_id=webhook_id,
-            after_id=stood,
-            upto_id=first - 1,
-            reason="reclaimed while the webhook was not configured",
-        )
+    if progress is not None:
+        newest, upto_id = await _one(connection, "newest_tick")
+        # Where the changes that it has not got may begin: lower than its tick, if a transaction was running then.
+        stood = (await _one(connection, "open_window", lo=progress.lo_tick, hi=newest))[-2]
+        kept = await _all(connection, "next_id", after_id=stood)
+        first = kept[0][0] if kept else upto_id + 1
+        if first > stood + 1:
+            reason = "reclaimed while the webhook was not configured"
+            await journal.write("add_gap", webhook_id=webhook_id, after_id=stood, upto_id=first - 1, reason=reason)
+    await journal.write("set_webhook_state", webhook_id=webhook_id, state="active")
 
 
 async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Progress | None:
@@ -170,8 +166,3 @@ async def _one(connection: AsyncConnection[Any], query: str, **parameters: Any) 
 async def _all(connection: AsyncConnection[Any], query: str, **parameters: Any) -> list[tuple[Any, ...]]:
     with translated():
         return await (await connection.execute(_SQL[query], parameters)).fetchall()
-
-
-async def _run(connection: AsyncConnection[Any], query: str, **parameters: Any) -> None:
-    with translated():
-        await connection.execute(_SQL[query], parameters)

@@ -6,15 +6,17 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from cdc_hooks.changelog.connection import ConnectionLost
 from cdc_hooks.deliver.policy import Delivered, GiveUp, Policy, RetryAt, classify, decide
 from cdc_hooks.deliver.sign import sign
+from cdc_hooks.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from cdc_hooks.changelog.lease import Lease
     from cdc_hooks.deliver.ledger import Ledger, Unfinished
@@ -85,7 +87,7 @@ class Courier:
             if isinstance(decision, Delivered):
                 log.debug("delivered", **self._about(message, attempts), status=outcome.status)
                 if attempts > 1:
-                    await self._ledger.delivered(self._webhook_id, message.id)
+                    await self._noted(self._ledger.delivered(self._webhook_id, message.id))
                 self._observer.delivered(self._webhook, message)
                 return True
             await self._failed(message, attempts, started_at, outcome, decision)
@@ -101,14 +103,16 @@ class Courier:
     ) -> None:
         error = classify(outcome)
         next_at = decision.at if isinstance(decision, RetryAt) else None
-        await self._ledger.failed(
-            self._webhook_id,
-            message,
-            attempts=attempts,
-            at=at,
-            next_attempt_at=next_at,
-            status=outcome.status,
-            error=error,
+        await self._noted(
+            self._ledger.failed(
+                self._webhook_id,
+                message,
+                attempts=attempts,
+                at=at,
+                next_attempt_at=next_at,
+                status=outcome.status,
+                error=error,
+            )
         )
         self._observer.failing(self._webhook, error)
         about = self._about(message, attempts)
@@ -118,6 +122,15 @@ class Courier:
             log.warning(
                 "attempt_failed", **about, status=outcome.status, error=error, retry_in_s=round(next_at - at, 1)
             )
+
+    async def _noted(self, writing: Coroutine[Any, Any, None]) -> None:
+        """A ledger that cannot be written must not have anything sent again, or out of its schedule."""
+        try:
+            await writing
+        except ConnectionLost:
+            raise
+        except DatabaseError as error:
+            log.error("ledger_not_written", webhook=self._webhook, error=error.message)  # noqa: TRY400 - no fault of ours
 
     async def _wait_until(self, at: float) -> bool:
         """Wait until a time in seconds since 1970; False when told to stop before."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.model import Message
 from cdc_hooks.sql import queries
 
@@ -27,8 +28,9 @@ class Unfinished:
 class Ledger:
     """Off the hot path: nothing is written for a delivery whose first attempt succeeds."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], lease: Lease) -> None:
         self._connection = connection
+        self._lease = lease
 
     async def unfinished(self, webhook_id: int) -> dict[str, Unfinished]:
         """By message id: deliveries that are being retried, and those given up on lately."""
@@ -53,6 +55,7 @@ class Ledger:
     ) -> None:
         """An attempt failed. Without a next attempt it is a dead letter. Times are in seconds since 1970."""
         parameters = {
+            "generation": self._lease.generation,
             "webhook_id": webhook_id,
             "message_id": message.id,
             "state": "dead" if next_attempt_at is None else "retrying",
@@ -75,7 +78,8 @@ class Ledger:
         """A delivery that had failed before got through."""
         with translated():
             await self._connection.execute(
-                _SQL["delivered_at_last"], {"webhook_id": webhook_id, "message_id": message_id}
+                _SQL["delivered_at_last"],
+                {"generation": self._lease.generation, "webhook_id": webhook_id, "message_id": message_id},
             )
 
 

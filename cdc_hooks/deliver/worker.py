@@ -1,8 +1,8 @@
 """One webhook's way through the log, round by round.
 
 A round: take the next page, shape it into lanes of batches, claim it (from then on the batches are fixed), deliver the
-lanes side by side, acknowledge. The next page is read while this one is on its way. What is in memory is never ahead of
-what a restart would find: a claim is durable before the first of its batches is sent.
+lanes side by side, acknowledge. The next page is read while this one is on its way. A claim is durable before the first
+of its batches is sent; acknowledgements follow within milliseconds, and what a crash finds unrecorded is sent again.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ def after(page: Page) -> Progress:
     return Progress(window.lo_tick, window.hi_tick, page.to_id)
 
 
+def _is_whole(page: Page) -> bool:
+    """Whether it is all of its window. Only then may it be read anew with a later end: a window that ends later may
+    also begin lower, with the changes of a transaction that ended meanwhile.
+    """
+    return page.last and page.after_id == page.window.after_id
+
+
 class Worker:
     """Delivers one webhook's changes until it is told to stop."""
 
@@ -121,13 +128,11 @@ class Worker:
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
             while not self._stopping:
-                if self._gaps:
-                    await self._tell_gaps()
+                await self._tell_gaps()
                 page = await self._page_or_stop()
-                if page is None:
+                await self._tell_gaps()
+                if page is None or self._stopping:
                     break
-                if self._gaps:
-                    await self._tell_gaps()
                 this = self._round(page)
                 self._read_ahead(page)
                 self._fruitful = any(this.lanes)
@@ -152,6 +157,8 @@ class Worker:
         self._gaps = True
 
     async def _tell_gaps(self) -> None:
+        if not self._gaps:
+            return
         self._gaps = False
         for gap in await self._journal.untold_gaps(self._id):
             if not await self._courier.deliver(render_gap(gap, self._shape, self._epoch_of)):
@@ -161,6 +168,8 @@ class Worker:
     # -- pages ----------------------------------------------------------------------------------------------------
 
     async def _page_or_stop(self) -> Page | None:
+        if self._stopping:
+            return None
         self._next = asyncio.create_task(self._gathered_page())
         try:
             return await self._next
@@ -179,7 +188,7 @@ class Worker:
         if not self._max_wait_s:
             return page
         deadline = time.monotonic() + self._max_wait_s
-        while page.last and 0 < len(route(page.changes, self._shape)) < self._shape.max_events:
+        while _is_whole(page) and 0 < len(route(page.changes, self._shape)) < self._shape.max_events:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -188,8 +197,7 @@ class Worker:
                     head = await self._head.beyond(page.window.hi_tick)
             except TimeoutError:
                 break
-            self._window = await self._reader.open_window(page.window.lo_tick, head)
-            page = await self._reader.page(self._window, page.after_id)
+            page = await self._first_page(page.window.lo_tick, head)
         return page
 
     async def _next_page(self) -> Page:
@@ -211,6 +219,8 @@ class Worker:
 
     async def _first_page(self, lo: int, hi: int) -> Page:
         self._window = await self._reader.open_window(lo, hi)
+        # Recorded, so that the ticks are not trimmed meanwhile: it may take long to read.
+        self._recorder.soon(Progress(lo, hi, self._window.after_id), 0.0)
         return await self._reader.page(self._window, self._window.after_id)
 
     def _read_ahead(self, page: Page) -> None:

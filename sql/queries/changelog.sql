@@ -7,6 +7,13 @@ SELECT pg_catalog.current_setting('server_version_num')::integer AS server_versi
        pg_catalog.current_setting('max_prepared_transactions')::integer > 0 AS prepared_transactions,
        pg_catalog.to_regclass('cdc_hooks.migration') IS NOT NULL AS installed;
 
+-- name: settle_session
+-- No time limits, and the default isolation, whatever is set for the role (transaction_timeout is there from 17 on).
+SELECT pg_catalog.set_config(name, CASE name WHEN 'default_transaction_isolation' THEN 'read committed' ELSE '0' END, false)
+  FROM pg_catalog.pg_settings
+ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout',
+                'transaction_timeout', 'default_transaction_isolation');
+
 -- name: schema_version
 SELECT max(version) FROM cdc_hooks.migration;
 
@@ -26,11 +33,17 @@ SELECT epoch, first_id, system_identifier, timeline FROM cdc_hooks.epoch ORDER B
 
 -- name: begin_epoch
 -- A new epoch begins above all that a tick of the old one has seen.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.epoch (epoch, first_id, system_identifier, timeline)
-SELECT coalesce(max(e.epoch), 0) + 1,
-       CASE WHEN max(e.epoch) IS NULL THEN 0 ELSE (SELECT t.upto_id + 1 FROM cdc_hooks.tick t ORDER BY t.id DESC LIMIT 1) END,
+SELECT coalesce((SELECT max(e.epoch) FROM cdc_hooks.epoch e), 0) + 1,
+       CASE WHEN EXISTS (SELECT FROM cdc_hooks.epoch)
+            THEN (SELECT t.upto_id + 1 FROM cdc_hooks.tick t ORDER BY t.id DESC LIMIT 1) ELSE 0 END,
        %(system_identifier)s, %(timeline)s
-  FROM cdc_hooks.epoch e;
+  FROM lead;
+
+-- name: changes_from_the_future
+-- Rows of transactions that this cluster has not assigned yet: the log of another cluster, restored from a dump.
+SELECT EXISTS (SELECT FROM cdc_hooks.change WHERE xid >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()));
 
 -- name: take_lead
 SELECT cdc_hooks.take_lead(%(holder)s, %(lease_ms)s);
@@ -55,8 +68,9 @@ SELECT oldest_xid::text::bigint, lo_tick, hi_tick, first_xid::text::bigint, snap
 -- An idle daemon's only query: keep the lead, keep the doorbell set, see whether anything was missed.
 SELECT t.oldest_xid::text::bigint, t.lo_tick, t.hi_tick, t.first_xid::text::bigint, t.snapshot::text,
        t.late::text[]::bigint[], t.after_id, t.upto_id
-  FROM cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s, %(ring_ms)s) AS beat
- CROSS JOIN cdc_hooks.make_tick(%(generation)s, false) AS t;
+  FROM cdc_hooks.make_tick(%(generation)s, false) AS t
+       -- After the tick, on which it seems to depend: a heartbeat takes a transaction id, and the tick must be the first to.
+ CROSS JOIN LATERAL cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s + 0 * coalesce(t.hi_tick, 0), %(ring_ms)s) AS beat;
 
 -- name: own_xid
 SELECT pg_catalog.pg_current_xact_id()::text::bigint;
@@ -67,10 +81,11 @@ SELECT lo_tick, hi_tick, first_xid::text::bigint, snapshot::text, late::text[]::
 
 -- name: page
 -- The changes of a window with ids in (after_id, upto_id], which lie in one partition: in order, at most max_rows of
--- them, and no more after the one with which max_bytes are reached. EXPLAIN must show an index scan on one partition and
+-- them, and no more after the one with which max_bytes are reached (it says that the page is full). EXPLAIN must show an index scan on one partition and
 -- no sort (a test looks).
 SELECT id, table_name, action, key, old_key,
-       to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at, data, truncated
+       to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at, data, truncated,
+       bytes_before + coalesce(octet_length(data), 0) + 200 >= %(max_bytes)s AS full
   FROM (SELECT *, sum(coalesce(octet_length(data), 0) + 200) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)
                   - coalesce(octet_length(data), 0) - 200 AS bytes_before
           FROM (SELECT id, table_name, action, key, old_key, at, data, truncated
@@ -102,14 +117,17 @@ SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[
 SELECT id, name, state FROM cdc_hooks.webhook;
 
 -- name: add_webhook
-INSERT INTO cdc_hooks.webhook (name) VALUES (%(name)s) RETURNING id;
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.webhook (name) SELECT %(name)s FROM lead RETURNING id;
 
 -- name: set_webhook_state
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 UPDATE cdc_hooks.webhook SET state = %(state)s, state_at = pg_catalog.clock_timestamp()
- WHERE id = %(webhook_id)s AND state <> %(state)s;
+  FROM lead WHERE id = %(webhook_id)s AND state <> %(state)s;
 
 -- name: note_webhook
 -- What status shows; written every few seconds at most.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 UPDATE cdc_hooks.webhook
    SET state = %(state)s,
        state_at = CASE WHEN state = %(state)s THEN state_at ELSE pg_catalog.clock_timestamp() END,
@@ -117,7 +135,7 @@ UPDATE cdc_hooks.webhook
        last_success_at = coalesce(%(last_success_at)s, last_success_at),
        last_error_at = coalesce(%(last_error_at)s, last_error_at),
        last_error = coalesce(%(last_error)s, last_error)
- WHERE id = %(webhook_id)s;
+  FROM lead WHERE id = %(webhook_id)s AND state <> 'retired';
 
 -- name: progress
 -- The newest progress of one webhook.
@@ -128,15 +146,18 @@ SELECT lo_tick, hi_tick, after_id, to_id, done, shape
 SELECT id, upto_id FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
 
 -- name: add_gap
-INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason) VALUES (%(webhook_id)s, %(after_id)s, %(upto_id)s, %(reason)s);
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
+SELECT %(webhook_id)s, %(after_id)s, %(upto_id)s, %(reason)s FROM lead;
 
 -- name: tick_after_id
 SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;
 
 -- name: reclaimable
--- Partitions that all webhooks are past and that are older than the kept history; reclaim makes sure, under a lock.
+-- Partitions that all webhooks are past, and that are older than the kept history or next to be written to; reclaim
+-- makes sure, under a lock.
 SELECT r.slot FROM cdc_hooks.resting_partitions() AS r
- WHERE r.past_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(history_s)s)
+ WHERE (r.past_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(history_s)s) OR r.is_next)
    AND NOT EXISTS (
        SELECT FROM cdc_hooks.webhook w
          LEFT JOIN LATERAL (SELECT n.lo_tick FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
@@ -190,16 +211,21 @@ SELECT pg_catalog.pg_notification_queue_usage();
 
 -- name: failed_delivery
 -- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event, last_event,
                                 attempts, first_attempt_at, last_attempt_at, next_attempt_at, last_status, last_error, body)
-VALUES (%(webhook_id)s, %(message_id)s, %(state)s, %(table_name)s, %(action)s, %(event_count)s, %(first_event)s,
-        %(last_event)s, %(attempts)s, %(at)s, %(at)s, %(next_attempt_at)s, %(last_status)s, %(last_error)s, %(body)s)
+SELECT %(webhook_id)s, %(message_id)s, %(state)s, %(table_name)s, %(action)s, %(event_count)s, %(first_event)s,
+       %(last_event)s, %(attempts)s, %(at)s, %(at)s, %(next_attempt_at)s::timestamptz, %(last_status)s::integer,
+       %(last_error)s, %(body)s
+  FROM lead
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
    SET state = excluded.state, attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at,
        next_attempt_at = excluded.next_attempt_at, last_status = excluded.last_status, last_error = excluded.last_error;
 
 -- name: delivered_at_last
-DELETE FROM cdc_hooks.delivery WHERE webhook_id = %(webhook_id)s AND message_id = %(message_id)s AND state = 'retrying';
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+DELETE FROM cdc_hooks.delivery USING lead
+ WHERE webhook_id = %(webhook_id)s AND message_id = %(message_id)s AND state = 'retrying';
 
 -- name: unfinished_deliveries
 SELECT message_id, state, attempts, coalesce(EXTRACT(epoch FROM next_attempt_at), 0)::double precision FROM cdc_hooks.delivery

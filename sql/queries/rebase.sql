@@ -3,6 +3,10 @@
 -- name: leading
 SELECT s.last_value > cdc_hooks.now_ms(), l.holder FROM cdc_hooks.leader l CROSS JOIN cdc_hooks.lease s;
 
+-- name: lock
+-- No writer may be on its way: what it writes would be lost outside of any gap.
+LOCK TABLE cdc_hooks.change IN ACCESS EXCLUSIVE MODE;
+
 -- name: supersede
 UPDATE cdc_hooks.leader SET generation = generation + 1, holder = 'rebase', since = pg_catalog.clock_timestamp();
 

@@ -59,7 +59,7 @@ class Replica:
             rows[key] = item["data"]
 
     def differences(self, connection: psycopg.Connection[Any], display_name: str, table: str) -> list[str]:
-        """Rows of the replica and not of the table (+), or the other way round (-), as text. ``table``: its SQL name."""
+        """As text: rows of the replica and not of the table (+), or the other way round (-). ``table``: a SQL name."""
         name = sql.SQL(table)  # type: ignore[arg-type]
         columns = connection.execute(
             "SELECT attname, atttypid = 'json'::regtype FROM pg_attribute"
@@ -86,9 +86,11 @@ class Replica:
                 ).format(sql.SQL(", ").join(chosen), name)
             )
             query = sql.SQL(
-                "(SELECT '+ ' || s FROM (SELECT ROW(r.*)::text AS s FROM rebuilt r EXCEPT ALL SELECT ROW(o.*)::text FROM {0} o) p)"
+                "WITH ours AS (SELECT ROW(r.*)::text AS line FROM rebuilt r),"
+                " theirs AS (SELECT ROW(o.*)::text AS line FROM {} o)"
+                "(SELECT '+ ' || line FROM (SELECT line FROM ours EXCEPT ALL SELECT line FROM theirs) AS more)"
                 " UNION ALL "
-                "(SELECT '- ' || s FROM (SELECT ROW(o.*)::text AS s FROM {0} o EXCEPT ALL SELECT ROW(r.*)::text FROM rebuilt r) m)"
+                "(SELECT '- ' || line FROM (SELECT line FROM theirs EXCEPT ALL SELECT line FROM ours) AS less)"
             ).format(name)
             return [row[0] for row in connection.execute(query)]
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -38,7 +39,7 @@ SETTINGS = (
     "-c DateStyle=SQL,DMY -c TimeZone=Europe/Berlin -c IntervalStyle=sql_standard",
     "-c default_transaction_isolation=serializable -c synchronous_commit=off",
 )
-FAULTS = ("cut", "kill", "crash", "cut", "kill", "crash")
+FAULTS = ("cut", "kill", "crash", "kill", "crash")
 
 
 def write_at_random(dsn: str, settings: str, seed: int, over: threading.Event) -> None:
@@ -105,10 +106,10 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
         proxy = stack.enter_context(proxied(own_server.port))
         both.configure(
             {
-                "bank": webhook(banks.url, {name: ALL_ACTIONS for name in PGBENCH.values()}, retry=PATIENT),
+                "bank": webhook(banks.url, dict.fromkeys(PGBENCH.values(), ALL_ACTIONS), retry=PATIENT),
                 "oddities": webhook(
                     oddities.url,
-                    {name: ALL_ACTIONS for name in AWKWARD.values()},
+                    dict.fromkeys(AWKWARD.values(), ALL_ACTIONS),
                     retry=PATIENT,
                     batch={"max_events": 20},
                 ),
@@ -174,7 +175,7 @@ class Disturbed:
         self._server = server
         self._proxy = proxy
 
-    def __enter__(self) -> Disturbed:
+    def __enter__(self) -> Self:
         self._running = ExitStack()
         self._daemon: Daemon = self._running.enter_context(leading(self._site))
         return self

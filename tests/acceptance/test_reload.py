@@ -6,7 +6,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.harness import SECRET, Site, eventually, leading, webhook
-from tests.acceptance.inbox import receiving
+from tests.acceptance.inbox import late, receiving
 
 NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -44,23 +44,29 @@ def test_a_webhook_is_added_and_taken_away(shop):
     assert new.values("id") == [2, 3]
 
 
-def test_a_reload_loses_and_repeats_nothing(shop):
-    """While changes flow, and while what shapes the batches changes."""
-    with receiving() as inbox:
-        shop.configure({"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 10})})
+@pytest.mark.parametrize(
+    "change",
+    [{"headers": {"X-Source": "shop"}}, {"batch": {"max_events": 15}}],
+    ids=["another header", "other batches"],
+)
+def test_a_reload_loses_and_repeats_nothing(shop, change):
+    """In the middle of a page of many batches, also where the next ones are to be shaped otherwise."""
+    with receiving(late(0.02)) as inbox:
+        before = {"batch": {"max_events": 10}}
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], **before)})
         shop.apply()
         with leading(shop) as daemon:
-            for number in range(1, 6):
-                shop.execute(
-                    "INSERT INTO orders SELECT n FROM generate_series(%s::int, %s::int) n",
-                    number * 1000,
-                    number * 1000 + 499,
-                )
-                shop.configure({"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 10 + number})})
-                daemon.reload()
-                inbox.until(number * 500)
-            assert len(daemon.events("reloading")) == 5
-    assert sorted(inbox.values("id")) == [n * 1000 + m for n in range(1, 6) for m in range(500)] or inbox.duplicates()
+            shop.execute("INSERT INTO orders SELECT n FROM generate_series(1, 1500) n")
+            inbox.until(400)
+            shop.configure({"w": webhook(inbox.url, ["public.orders"], **(before | change))})
+            daemon.reload()
+            daemon.until("reloading")
+            inbox.until(1500)
+            shop.execute("INSERT INTO orders SELECT n FROM generate_series(1501, 1530) n")
+            inbox.until(1530)
+    new = inbox.arrivals[-1]
+    assert new.request.header("x-source") == "shop" or len(new.events) == 15
+    assert inbox.duplicates() == 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,19 @@ from tests.acceptance.harness import DAEMON_ROLE, Site, eventually, leading, web
 from tests.acceptance.inbox import receiving
 from tests.conftest import FOUND, need
 
+PGBOUNCER = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+pool_mode = transaction
+default_pool_size = 3
+auth_type = trust
+auth_file = {users}
+"""
+
 
 @contextmanager
 def pgbouncer(server_port: int, directory: Path) -> Iterator[int]:
@@ -24,10 +37,7 @@ def pgbouncer(server_port: int, directory: Path) -> Iterator[int]:
     port = free_port()
     users, settings = directory / "users.txt", directory / "pgbouncer.ini"
     users.write_text(f'"{DAEMON_ROLE}" ""\n')
-    settings.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-        f"unix_socket_dir =\npool_mode = transaction\ndefault_pool_size = 3\nauth_type = trust\nauth_file = {users}\n"
-    )
+    settings.write_text(PGBOUNCER.format(server=server_port, port=port, users=users))
     for path in (directory, *directory.parents[:2]):
         path.chmod(0o755)
     user = "nobody" if os.geteuid() == 0 else None
@@ -64,7 +74,7 @@ def test_behind_a_transaction_pooler(site, server, tmp_path):
 
 
 def test_with_prepared_transactions(pg_version, tmp_path):
-    """A NOTIFY would make PREPARE TRANSACTION fail: nothing rings, and what was prepared arrives when it is committed."""
+    """A NOTIFY would make PREPARE TRANSACTION fail: nothing rings. What was prepared arrives when it is committed."""
     with PostgresServer(FOUND[pg_version], settings={"max_prepared_transactions": "10"}, durable=False) as server:
         site = Site(server.dsn(), tmp_path)
         site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
@@ -90,5 +100,8 @@ def test_with_prepared_transactions(pg_version, tmp_path):
 
 def idle(site: Site) -> bool:
     """Whether the daemon's last look is some hundred milliseconds ago."""
-    query = "SELECT max(clock_timestamp() - query_start) > '0.4 s' FROM pg_stat_activity WHERE application_name = 'cdc-hooks journal'"
+    query = (
+        "SELECT max(clock_timestamp() - query_start) > '0.4 s' FROM pg_stat_activity"
+        " WHERE application_name = 'cdc-hooks journal'"
+    )
     return bool(site.value(query))

@@ -50,7 +50,9 @@ def test_of_many_rivals_one_wins(log_dsn: str) -> None:
         rivals = [await connect(log_dsn, "rival") for _ in range(8)]
         for _ in range(5):
             expire(log_dsn)
-            won = [lease for lease in await asyncio.gather(*(take_lead(rival, new_holder()) for rival in rivals)) if lease]
+            won = [
+                lease for lease in await asyncio.gather(*(take_lead(rival, new_holder()) for rival in rivals)) if lease
+            ]
             assert len(won) == 1
         for rival in rivals:
             await rival.close()

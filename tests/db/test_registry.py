@@ -32,12 +32,11 @@ async def refusal(dsn: str) -> str:
 
 def test_a_new_installation_has_epoch_one(log_dsn: str) -> None:
     async def main() -> None:
-        connection = await connect(log_dsn, "test")
-        epoch_of = await settle_epoch(connection)
-        assert [epoch_of(0), epoch_of(1), epoch_of(10**12)] == [1, 1, 1]
-        again = await settle_epoch(connection)
-        assert again(1) == 1
-        await connection.close()
+        async with open_log(log_dsn) as log:
+            epoch_of = await settle_epoch(log.connection, log.journal)
+            assert [epoch_of(0), epoch_of(1), epoch_of(10**12)] == [1, 1, 1]
+            again = await settle_epoch(log.connection, log.journal)
+            assert again(1) == 1
 
     run(main)
 
@@ -45,13 +44,13 @@ def test_a_new_installation_has_epoch_one(log_dsn: str) -> None:
 def test_another_timeline_begins_an_epoch_above_what_was_seen(log_dsn: str) -> None:
     async def main() -> None:
         async with open_log(log_dsn) as log:
-            await settle_epoch(log.connection)
+            await settle_epoch(log.connection, log.journal)
             with psycopg.connect(log_dsn, autocommit=True) as writer:
                 append(writer, 1)
                 await log.journal.look()
                 append(writer, 2)  # not seen by a tick: the failover may have given its id twice
                 writer.execute("UPDATE cdc_hooks.epoch SET timeline = timeline + 1")
-            epoch_of = await settle_epoch(log.connection)
+            epoch_of = await settle_epoch(log.connection, log.journal)
             assert [epoch_of(1), epoch_of(2), epoch_of(3)] == [1, 2, 2]
 
     run(main)
@@ -60,7 +59,7 @@ def test_another_timeline_begins_an_epoch_above_what_was_seen(log_dsn: str) -> N
 def test_a_cursor_from_the_future_is_refused_until_rebase(log_dsn: str) -> None:
     async def main() -> None:
         async with open_log(log_dsn) as log:
-            await settle_epoch(log.connection)
+            await settle_epoch(log.connection, log.journal)
             ids = await register(log.connection, log.journal, {"order-sync": "now"})
             with psycopg.connect(log_dsn, autocommit=True) as admin:
                 append(admin, 1)
@@ -69,7 +68,7 @@ def test_a_cursor_from_the_future_is_refused_until_rebase(log_dsn: str) -> None:
                     " VALUES ('999999999', 0, 1, '999999990:999999999:')"
                 )
                 with pytest.raises(DatabaseError, match="restored from a dump") as refused:
-                    await settle_epoch(log.connection)
+                    await settle_epoch(log.connection, log.journal)
                 assert "cdc-hooks rebase" in str(refused.value)
                 with pytest.raises(DatabaseError, match="a daemon acts"):
                     rebase(admin)
@@ -79,7 +78,7 @@ def test_a_cursor_from_the_future_is_refused_until_rebase(log_dsn: str) -> None:
                 assert gaps == [(ids["order-sync"], 0, 1)]
                 assert admin.execute("SELECT count(*) FROM cdc_hooks.change").fetchone() == (0,)
         async with open_log(log_dsn) as log:
-            await settle_epoch(log.connection)
+            await settle_epoch(log.connection, log.journal)
             with psycopg.connect(log_dsn, autocommit=True) as writer:
                 append(writer, 2)
             made = (await log.journal.look()).window

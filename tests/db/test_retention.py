@@ -204,3 +204,37 @@ def test_dropping_the_oldest_records_the_gap_of_those_behind(log_dsn: str) -> No
             assert await keeper.drop_oldest() is None
 
     run(main)
+
+
+def test_space_comes_back_before_the_ring_is_round_whatever_the_history(log_dsn: str) -> None:
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            ids = await register(log.connection, log.journal, {"only": "now"})
+            keeper = Housekeeper(log.connection, log.lease, history_s=86_400.0)
+            with psycopg.connect(log_dsn, autocommit=True) as writer:
+                for segment in range(1, 41):
+                    leave_segment(log_dsn, segment)
+                    append(writer, segment)
+                    await acknowledge(log, ids["only"])
+                    await keeper.reclaim()
+            assert await count(log.connection) <= 13
+
+    run(main)
+
+
+def test_the_gap_names_a_late_change_that_was_dropped(log_dsn: str) -> None:
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            ids = await register(log.connection, log.journal, {"only": "now"})
+            with psycopg.connect(log_dsn) as slow, psycopg.connect(log_dsn, autocommit=True) as writer:
+                append(slow, 1)
+                append(writer, 2)
+                await acknowledge(log, ids["only"])
+                slow.commit()
+            leave_segment(log_dsn, 3)
+            keeper = Housekeeper(log.connection, log.lease, history_s=0.0)
+            assert await keeper.drop_oldest() == 0
+            (gap,) = await log.journal.untold_gaps(ids["only"])
+            assert (gap.after_id, gap.upto_id) == (0, 1)
+
+    run(main)

@@ -48,7 +48,7 @@ def started(admin, *names):
     (tick,) = tick_of(admin)
     ids = []
     for name in names:
-        ids += admin.execute(_SQL["add_webhook"], {"name": name}).fetchone()
+        ids += admin.execute(_SQL["add_webhook"], {"name": name, "generation": 0}).fetchone()
         stands_at(admin, ids[-1], tick)
     return ids
 
@@ -160,7 +160,7 @@ def test_dead_letters_and_gaps_are_counted_and_named(status, admin):
     (webhook_id,) = started(admin, "w")
     failed(admin, webhook_id, "m1", "dead")
     failed(admin, webhook_id, "m2", "dead")
-    admin.execute(_SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase"})
+    admin.execute(_SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0})
     leads(admin)
     webhook = only(status("w"))
     assert (webhook.dead_letters, webhook.gaps) == (2, 1)
@@ -176,7 +176,7 @@ def test_what_is_noted_is_shown(status, admin):
         "last_error_at": "2026-11-21",
         "last_error": "x",
     }
-    admin.execute(_SQL["note_webhook"], {"webhook_id": webhook_id, **note})
+    admin.execute(_SQL["note_webhook"], {"webhook_id": webhook_id, "generation": 0, **note})
     webhook = only(status("w"))
     assert (webhook.state, webhook.delivered, webhook.last_error) == ("retrying", 7, "x")
     assert (webhook.last_success_at, webhook.last_error_at is None) == (None, False)
@@ -184,7 +184,7 @@ def test_what_is_noted_is_shown(status, admin):
 
 def test_webhooks_that_are_no_longer_configured(status, admin):
     gone, retired, _ = started(admin, "gone", "retired", "w")
-    admin.execute(_SQL["set_webhook_state"], {"webhook_id": retired, "state": "retired"})
+    admin.execute(_SQL["set_webhook_state"], {"webhook_id": retired, "state": "retired", "generation": 0})
     report = status("w")
     assert [webhook.name for webhook in report.webhooks] == ["w", "gone"]
     assert report.webhooks[1].summary.startswith("no longer configured")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 
@@ -244,6 +245,59 @@ def test_a_page_is_an_index_scan_of_one_partition_without_a_sort(log_dsn: str) -
             assert "change_01" not in plan
             assert "Sort" not in plan
             assert "Bitmap" not in plan
+
+    run(main)
+
+
+def test_a_heartbeat_beside_a_tick_hides_no_writer_from_it(log_dsn: str) -> None:
+    """A heartbeat takes a transaction id: were it to come first, a writer might begin between it and the tick."""
+
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            with (
+                psycopg.connect(log_dsn, autocommit=True) as writer,
+                psycopg.connect(log_dsn) as blocker,
+                psycopg.connect(log_dsn) as between,
+            ):
+                await log.journal.look(forced=True)
+                append(writer, 1)
+                blocker.execute("LOCK TABLE cdc_hooks.tick IN ACCESS EXCLUSIVE MODE")
+                looking = asyncio.create_task(log.journal.look_and_beat(60.0))
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cdc_hooks.tick'::regclass"
+                while writer.execute(waiting).fetchone() == (0,):
+                    await asyncio.sleep(0)
+                append(between, 2)
+                blocker.rollback()
+                first = (await looking).window
+                between.commit()
+                append(writer, 3)
+                second = await _some(log)
+                assert first is not None
+                keys = [change.key for made in (first, second) for change in await log.read(made)]
+                assert sorted(key or b"" for key in keys) == [b"1", b"2", b"3"]
+
+    run(main)
+
+
+def test_a_tick_must_come_first_in_its_transaction(log_dsn: str) -> None:
+    with psycopg.connect(log_dsn) as connection, pytest.raises(psycopg.errors.RaiseException, match="first thing"):
+        connection.execute("SELECT pg_current_xact_id()")
+        connection.execute("SELECT cdc_hooks.make_tick(0, true)")
+
+
+@pytest.mark.parametrize("setting", ["client_encoding=LATIN1", "default_transaction_isolation=serializable"])
+def test_what_the_session_is_set_to_changes_nothing(log_dsn: str, setting: str) -> None:
+    async def main() -> None:
+        with psycopg.connect(log_dsn) as writer:
+            for key in range(2000):
+                append(writer, key, data='{"note": "' + "ä€" * 50 + '"}')
+        async with open_log(f"{log_dsn} options='-c {setting}'") as log:
+            log.reader._max_bytes = 20_000
+            changes = await log.read(await _some(log))
+            assert len(changes) == 2000
+            assert changes[0].data == ('{"note": "' + "ä€" * 50 + '"}').encode()
+            row = await (await log.reader._live.execute("SHOW transaction_isolation")).fetchone()
+            assert row == ("read committed",)
 
     run(main)
 

@@ -1,0 +1,125 @@
+"""One webhook being served: a worker after the other, from its configuration to the wish that it leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from cdc_hooks import assembly
+from cdc_hooks.changelog import registry
+from cdc_hooks.changelog.connection import ConnectionLost
+from cdc_hooks.changelog.journal import Journal
+from cdc_hooks.changelog.lease import Lease
+from cdc_hooks.changelog.pulse import Head
+from cdc_hooks.changelog.reader import Reader
+from cdc_hooks.config import Webhook
+from cdc_hooks.deliver.courier import Courier
+from cdc_hooks.deliver.ledger import Ledger
+from cdc_hooks.deliver.worker import Worker
+from cdc_hooks.errors import DatabaseError, Superseded
+from cdc_hooks.ops.health import Health
+
+RESTART_S = 5.0
+"""Before a worker that broke by a fault of ours is begun again."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What all webhooks of a term share."""
+
+    connection: AsyncConnection[Any]
+    lease: Lease
+    journal: Journal
+    reader: Reader
+    head: Head
+    ledger: Ledger
+    health: Health
+    epoch_of: Callable[[int], int]
+    installation: str
+
+
+class Service:
+    """A webhook as one configuration has it. Another configuration of it is another service, which follows this one."""
+
+    def __init__(self, name: str, webhook_id: int, webhook: Webhook, stages: Stages) -> None:
+        self.name = name
+        self.webhook_id = webhook_id
+        self.webhook = webhook
+        self.worker: Worker | None = None
+        self._stages = stages
+        self._leaving = asyncio.Event()
+        self._for_good = False
+
+    def leave(self, *, for_good: bool = False) -> None:
+        """Finish the attempts that are under way, then end. ``for_good``: the webhook is no longer configured."""
+        self._for_good = for_good
+        self._leaving.set()
+        if self.worker is not None:
+            self.worker.stop()
+
+    async def run(self, after: asyncio.Task[None] | None = None) -> None:
+        """Serve until told to leave, beginning when ``after`` has ended. Raises Superseded and ConnectionLost.
+
+        What breaks one webhook, by a fault of ours, must not break the rest: it is logged, and the worker begun again.
+        """
+        if after is not None:
+            await asyncio.wait([after])
+        health = self._stages.health
+        health.watch(self.name)
+        while not self._leaving.is_set():
+            try:
+                await self._work()
+            except (Superseded, ConnectionLost):
+                raise
+            except Exception as error:
+                log.exception("worker_failed", webhook=self.name, retry_in_s=RESTART_S)
+                health.failing(self.name, f"a fault of cdc-hooks, see its log: {error}")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RESTART_S):
+                        await self._leaving.wait()
+        if self._for_good:
+            health.forget(self.name)
+
+    async def _work(self) -> None:
+        stages = self._stages
+        plan = assembly.Plan.of(self.name, self.webhook, stages.installation)
+        progress = await registry.progress_of(stages.connection, self.webhook_id)
+        if progress is None:
+            raise DatabaseError(f"webhook {self.name} has no progress recorded", hint="run: cdc-hooks check")
+        sender = plan.sender()
+        try:
+            courier = Courier(
+                self.name,
+                self.webhook_id,
+                sender,
+                plan.keys,
+                plan.policy,
+                ledger=stages.ledger,
+                lease=stages.lease,
+                observer=stages.health,
+                unfinished=await stages.ledger.unfinished(self.webhook_id),
+            )
+            self.worker = Worker(
+                self.webhook_id,
+                progress,
+                plan.shape,
+                courier,
+                journal=stages.journal,
+                reader=stages.reader,
+                head=stages.head,
+                epoch_of=stages.epoch_of,
+                max_wait_s=plan.max_wait_s,
+            )
+            if self._leaving.is_set():
+                self.worker.stop()
+            await self.worker.run()
+        finally:
+            await sender.aclose()
