@@ -161,7 +161,7 @@ class Term:
                 self._services[name] = old
                 continue
             if old is not None:
-                old.leave()
+                old.leave_to(webhook)
             service = self._services[name] = Service(name, ids[name], webhook, stages)
             self._tasks[service] = asyncio.create_task(service.run(self._last_task(name)))
         for gone in before.values():

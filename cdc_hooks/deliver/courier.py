@@ -61,11 +61,17 @@ class Courier:
         self._lease = lease
         self._observer = observer
         self._unfinished = unfinished
-        self._stop = asyncio.Event()
+        self._stopped = False
+        self._no_waiting = asyncio.Event()
 
     def stop(self) -> None:
         """No further attempts; those under way are finished."""
-        self._stop.set()
+        self._stopped = True
+        self._no_waiting.set()
+
+    def hurry(self) -> None:
+        """Go on, but wait for no retry any more: what fails now is left as it is."""
+        self._no_waiting.set()
 
     async def deliver(self, message: Message) -> bool:
         """Return True when the message is finished with: delivered, or a dead letter. False when stopped before."""
@@ -75,7 +81,7 @@ class Courier:
             return True
         if earlier and not await self._wait_until(earlier.next_attempt_at):
             return False
-        while not self._stop.is_set():
+        while not self._stopped:
             self._lease.check()
             started_at = time.time()
             headers = sign(self._keys, message.id, int(started_at), message.body)
@@ -133,11 +139,11 @@ class Courier:
             log.error("ledger_not_written", webhook=self._webhook, error=error.message)  # noqa: TRY400 - no fault of ours
 
     async def _wait_until(self, at: float) -> bool:
-        """Wait until a time in seconds since 1970; False when told to stop before."""
+        """Wait until a time in seconds since 1970; False when told not to."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, at - time.time())):
-                await self._stop.wait()
-        return not self._stop.is_set()
+                await self._no_waiting.wait()
+        return not self._no_waiting.is_set()
 
     def _about(self, message: Message, attempts: int) -> dict[str, object]:
         return {

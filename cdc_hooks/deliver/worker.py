@@ -101,6 +101,7 @@ class Worker:
         self._epoch_of = epoch_of
         self._max_wait_s = max_wait_s
         self._stopping = False
+        self._cut_short = False
         self._gaps = True
         self._progress = progress
         self._window: Window | None = None
@@ -114,10 +115,18 @@ class Worker:
         """Where it stands now; what is recorded may be a little behind."""
         return self._progress
 
-    def stop(self) -> None:
-        """Finish the attempts that are under way, then return from ``run``. May be called before it, and twice."""
+    def stop(self, *, after_round: bool = False) -> None:
+        """Finish the attempts that are under way, then return from ``run``. May be called before it, and twice.
+
+        ``after_round``: finish the round, as far as nothing fails. For the case that the next worker would make other
+        batches of it, and send again what this one has sent.
+        """
         self._stopping = True
-        self._courier.stop()
+        if after_round:
+            self._courier.hurry()
+        else:
+            self._cut_short = True
+            self._courier.stop()
         if self._next is not None:
             self._next.cancel()
 
@@ -273,7 +282,7 @@ class Worker:
 
         async def deliver_lane(lane: int) -> None:
             for batch in this.lanes[lane][done[lane] :]:
-                if self._stopping or not await self._courier.deliver(render(batch, self._shape, self._epoch_of)):
+                if self._cut_short or not await self._courier.deliver(render(batch, self._shape, self._epoch_of)):
                     return
                 done[lane] += 1
                 self._recorder.soon(this.claim(done), PARTIAL_SAVE_S)

@@ -43,15 +43,16 @@ def test_kill_sends_again_only_what_was_in_flight(shop):
 
 
 def test_a_batch_that_was_sent_is_sent_again_as_it_was(shop):
-    """Also when more has been written meanwhile: the claim fixes the batch before its first attempt."""
+    """Also when more has been written and read meanwhile: the claim fixes the batch before its first attempt."""
     gate = Gate()
-    with receiving(gate) as inbox:
-        shop.configure({"w": webhook(inbox.url, ["public.orders"])})
+    with receiving(gate) as inbox, receiving() as other:
+        shop.configure({"w": webhook(inbox.url, ["public.orders"]), "o": webhook(other.url, ["public.orders"])})
         shop.apply()
         with leading(shop) as daemon:
             insert(shop, 1, 5)
             inbox.wait(lambda: inbox.in_flight == 1)
             insert(shop, 6, 10)
+            other.until(10)
             daemon.kill()
             shop.let_the_lease_run_out()
         gate.open()
