@@ -146,7 +146,7 @@ class ChangeLog(Section):
     """How long changes are kept, and how much."""
 
     history: Seconds = 86_400.0
-    """How long changes that every webhook has are kept, for replaying them."""
+    """How long changes that every webhook has are kept, for replaying them; the newest three million or so at most."""
     max_bytes: Bytes | None = Field(default=None, ge=64 * MiB)
     """Budget for the change log's size on disk. Not given: no limit."""
     when_full: WhenFull = WhenFull.HOLD
