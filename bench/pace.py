@@ -1,16 +1,19 @@
-"""A writer at a given pace, in a process of its own. ``python -m bench.pace DSN RATE SECONDS FILE``.
+"""A writer at a given pace, in a process of its own. ``python -m bench.pace DSN PACE RATE SECONDS FILE``.
 
-Inserts one order a transaction, at random moments (as independent users do: a Poisson process), over four connections,
-and writes to FILE when each commit had returned, in nanoseconds of the machine's monotonic clock, by row id.
+Inserts one order a transaction, over four connections, ``even``ly or at ``random`` moments (as independent users do: a
+Poisson process), and writes to FILE when each commit had returned, in nanoseconds of the machine's monotonic clock, by
+row id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -22,29 +25,40 @@ _CONNECTIONS = 4
 _SEED = 20261121
 
 
-async def write(dsn: str, rate: float, seconds: float) -> list[tuple[int, int]]:
-    """Row ids, and when their commits had returned."""
+async def write(dsn: str, pace: str, rate: float, seconds: float) -> list[tuple[int, int]]:
+    """Row ids, and when their commits had returned. ``rate``: transactions a second."""
     committed: list[tuple[int, int]] = []
-    await asyncio.gather(*(_write(dsn, n, rate / _CONNECTIONS, seconds, committed) for n in range(_CONNECTIONS)))
+    moments = even if pace == "even" else at_random
+    await asyncio.gather(*(_write(dsn, n, moments(n, rate), seconds, committed) for n in range(_CONNECTIONS)))
     return committed
 
 
-async def _write(dsn: str, number: int, rate: float, seconds: float, committed: list[tuple[int, int]]) -> None:
-    moments = random.Random(_SEED + number)
+def even(number: int, rate: float) -> Iterator[float]:
+    """When one of the connections writes, in seconds from the beginning: they take turns."""
+    return (turn / rate for turn in itertools.count(number + 1, _CONNECTIONS))
+
+
+def at_random(number: int, rate: float) -> Iterator[float]:
+    """The same, each independent of the others and of when it wrote last."""
+    pauses = random.Random(_SEED + number)
+    return itertools.accumulate(pauses.expovariate(rate / _CONNECTIONS) for _ in itertools.count())
+
+
+async def _write(
+    dsn: str, number: int, moments: Iterator[float], seconds: float, committed: list[tuple[int, int]]
+) -> None:
     insert = sql("fill.sql").encode()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=0) as connection:
         await connection.execute("SELECT")
-        row = number + 1
-        now = begun = time.monotonic()
-        due = now + moments.expovariate(rate)
-        while due < begun + seconds:
-            await asyncio.sleep(due - time.monotonic())
+        begun = time.monotonic()
+        for row, due in zip(itertools.count(number + 1, _CONNECTIONS), moments, strict=False):
+            if due > seconds:
+                break
+            await asyncio.sleep(begun + due - time.monotonic())
             await connection.execute(insert, {"first": row, "last": row})
             committed.append((row, time.monotonic_ns()))
-            row += _CONNECTIONS
-            due += moments.expovariate(rate)
 
 
 if __name__ == "__main__":
-    done = uvloop.run(write(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
-    Path(sys.argv[4]).write_text(json.dumps(done), encoding="utf-8")
+    done = uvloop.run(write(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+    Path(sys.argv[5]).write_text(json.dumps(done), encoding="utf-8")

@@ -19,34 +19,30 @@ from bench.report import Row
 
 _RATE = 200
 _WARM_UP_S = 1.0
+_PERCENTILES = (1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 
 
 def latency(context: Context) -> list[Row]:
     seconds = context.size(30.0, 6.0)
-    milliseconds = _measure(context.directory, seconds)
-    p50, p99 = percentile(milliseconds, 50), percentile(milliseconds, 99)
-    about = f"{len(milliseconds):,} transactions in {seconds:g} s"
-    numbers = {
-        "transactions": len(milliseconds),
-        "percentiles_ms": {str(p): percentile(milliseconds, p) for p in (1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)},
-    }
+    even = _measure(context.directory, "even", seconds)
+    at_random = _measure(context.directory, "random", seconds)
     return [
-        Row("latency", f"commit to receiver at {_RATE} transactions/s, p50", p50, "<=", 3.0, "ms", 1, about, numbers),
-        Row(
-            "latency",
-            "the same, p99",
-            p99,
-            "<=",
-            12.0,
-            "ms",
-            1,
-            f"p99.9 {percentile(milliseconds, 99.9):.1f}, worst {max(milliseconds):.1f}",
-            numbers,
-        ),
+        *_rows(f"commit to receiver at {_RATE} transactions/s", even),
+        *_rows("the same at random moments", at_random),
     ]
 
 
-def _measure(directory: Path, seconds: float) -> list[float]:
+def _rows(what: str, milliseconds: list[float]) -> list[Row]:
+    at = {percent: percentile(milliseconds, percent) for percent in _PERCENTILES}
+    numbers = {"transactions": len(milliseconds), "percentiles_ms": {str(percent): ms for percent, ms in at.items()}}
+    detail = f"{len(milliseconds):,} transactions; p90 {at[90]:.1f}, p99.9 {at[99.9]:.1f}, worst {at[100]:.1f}"
+    return [
+        Row("latency", f"{what}, p50", at[50], "<=", 3.0, unit="ms", digits=1, detail=detail, numbers=numbers),
+        Row("latency", f"{what}, p99", at[99], "<=", 12.0, unit="ms", digits=1, detail=detail, numbers=numbers),
+    ]
+
+
+def _measure(directory: Path, pace: str, seconds: float) -> list[float]:
     """Milliseconds from the return of each commit to the arrival of its row."""
     arrived_file, committed_file = directory / "arrived.json", directory / "committed.json"
     with postgres(directory) as server, _receiver(directory, arrived_file) as url:
@@ -54,9 +50,9 @@ def _measure(directory: Path, seconds: float) -> list[float]:
         setup = Setup(server, directory, url, webhook="latency")
         apply(setup)
         with daemon(setup) as sending:
-            say(f"{_RATE} transactions/s for {seconds:g} s")
-            write = [sys.executable, "-m", "bench.pace", server.dsn(), str(_RATE), str(seconds + _WARM_UP_S)]
-            subprocess.run([*write, str(committed_file)], check=True, start_new_session=True)
+            say(f"{_RATE} transactions/s for {seconds:g} s, {pace}")
+            asked = [server.dsn(), pace, str(_RATE), str(seconds + _WARM_UP_S), str(committed_file)]
+            subprocess.run([sys.executable, "-m", "bench.pace", *asked], check=True, start_new_session=True)
             sending.wait_until_drained(timeout_s=30)
     committed: dict[int, int] = dict(json.loads(committed_file.read_text()))
     arrived: dict[int, int] = dict(reversed(json.loads(arrived_file.read_text())))  # the first arrival counts

@@ -1,9 +1,13 @@
 """The pure parts of the benchmark."""
 
+import itertools
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from bench.arrivals import body_end, rows_of
 from bench.figures import growth, percentile
+from bench.pace import at_random, even
 from bench.report import Row
 
 WHOLE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 23\r\nx: y\r\n\r\n" + b'{"items":[{"rowId":7}]}'
@@ -42,3 +46,15 @@ def test_a_request_ends_with_its_body() -> None:
 
 def test_each_row_of_a_request_has_arrived_with_it() -> None:
     assert rows_of([(5, WHOLE), (6, WHOLE)]) == [(7, 5), (7, 6)]
+
+
+@pytest.mark.parametrize("pace", [even, at_random])
+def test_the_connections_together_write_at_the_rate(pace: Callable[[int, float], Iterator[float]]) -> None:
+    moments = [list(itertools.takewhile(lambda moment: moment <= 100, pace(number, 200.0))) for number in range(4)]
+    assert all(one == sorted(one) for one in moments)
+    assert sum(map(len, moments)) == pytest.approx(20_000, rel=0.03)
+
+
+def test_evenly_is_one_every_five_milliseconds() -> None:
+    moments = sorted(itertools.chain.from_iterable(itertools.islice(even(number, 200.0), 10) for number in range(4)))
+    assert moments == pytest.approx([0.005 * n for n in range(1, 41)])
