@@ -6,7 +6,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.harness import SECRET, Site, eventually, leading, webhook
-from tests.acceptance.inbox import late, receiving
+from tests.acceptance.inbox import Gate, late, receiving
 
 NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -67,6 +67,31 @@ def test_a_reload_loses_and_repeats_nothing(shop, change):
     new = inbox.arrivals[-1]
     assert new.request.header("x-source") == "shop" or len(new.events) == 15
     assert inbox.duplicates() == 0
+
+
+def test_a_reload_leaves_alone_what_it_does_not_change(shop):
+    """The slow webhook's request is neither waited for nor cut off, also not by a second reload."""
+    gate = Gate()
+    with receiving(gate) as slow, receiving() as quick:
+        webhooks = {"slow": webhook(slow.url, ["public.orders"]), "quick": webhook(quick.url, ["public.orders"])}
+        shop.configure(webhooks)
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders VALUES (1)")
+            slow.wait(lambda: slow.in_flight == 1)
+            for n in (2, 3):
+                webhooks["quick"]["headers"] = {"X-Source": f"shop {n}"}
+                shop.configure(webhooks)
+                daemon.reload()
+                wanted = f"shop {n}"
+                while not quick.arrivals or quick.arrivals[-1].request.header("x-source") != wanted:
+                    before = len(quick.arrivals)
+                    shop.execute("INSERT INTO orders SELECT count(*) + 1 FROM orders")
+                    quick.wait(lambda before=before: len(quick.arrivals) > before)
+            assert slow.in_flight == 1
+            gate.open()
+            slow.until(shop.value("SELECT count(*) FROM orders"))
+    assert slow.duplicates() == quick.duplicates() == 0
 
 
 @pytest.mark.parametrize(
