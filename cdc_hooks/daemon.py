@@ -7,6 +7,7 @@ connection, or the wish to go on. Within a term there is a worker for each webho
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -70,6 +71,9 @@ class Daemon:
             host, _, port = self._config.metrics.listen.rpartition(":")
             await self._server.start(host.strip("[]") or None, int(port))
         log.info("starting", version=__version__, config=str(self._path), pid=os.getpid())
+        # Pages are thousands of tuples without cycles: looking through them often finds nothing.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         watchdog = asyncio.create_task(systemd.feed_watchdog(self._gets_on))
         try:
             await self._serve()

@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 
 
 def need(what: str, present: object) -> None:
-    """Leave the calling test out, and say so at the end, where ``what`` (a key of HOW_TO_GET) is not on this machine."""
+    """Leave the calling test out, and say so at the end, where ``what`` (a key of HOW_TO_GET) is not here."""
     if not present:
         _missing.add(what)
         pytest.skip(f"{what} is not on this machine")

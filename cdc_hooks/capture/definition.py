@@ -30,6 +30,9 @@ _TRANSITION = {
 _LONGEST_NAME = 63
 _DIGEST = re.compile(r" (sha256:[0-9a-f]+)")
 
+# Values of these types that are equal are written the same.
+_EQUAL_IS_IDENTICAL = frozenset({"int2", "int4", "int8", "uuid", "bool", "date", "oid"})
+
 
 @dataclass(frozen=True)
 class Function:
@@ -206,7 +209,7 @@ def _function(
         table_name=literal(table.log_name),
         key=_key(row, key),
         old_key=_key("OLD", key),
-        key_changed=f"{_record('NEW', key)} OPERATOR(pg_catalog.*<>) {_record('OLD', key)}",
+        key_changed=_key_changed(key),
         data=_json(row, columns),
         size=size(chosen, row),
         max_bytes=str(wanted.max_row_bytes),
@@ -242,6 +245,13 @@ def _json(row: str, columns: tuple[Column, ...] | None) -> str:
     if columns is None:
         return f"pg_catalog.row_to_json({row}.*)::pg_catalog.text"
     return template("json_of_columns", columns=_list(row, columns)).strip()
+
+
+def _key_changed(key: tuple[Column, ...]) -> str:
+    """SQL for whether an update gave the row another key, also one that is equal but written otherwise (1.0, 1.00)."""
+    if all(column.base_type in _EQUAL_IS_IDENTICAL for column in key):  # the usual keys, at a fraction of the price
+        return " OR ".join(f"NEW.{column.sql_name} IS DISTINCT FROM OLD.{column.sql_name}" for column in key)
+    return f"{_record('NEW', key)} OPERATOR(pg_catalog.*<>) {_record('OLD', key)}"
 
 
 def _record(row: str, columns: tuple[Column, ...]) -> str:

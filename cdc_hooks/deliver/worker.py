@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cdc_hooks.shape import Shape
 
 PARTIAL_SAVE_S = 0.02
-"""How long finished batches of a running round may stay unrecorded; after a crash they are sent again."""
+"""How long finished batches may stay unrecorded, if no claim comes first; after a crash they are sent again."""
 EARLY_IDS = 256
 """A window of at most so many ids is claimed before it is read."""
 NOTHING_SAVE_S = 1.0
@@ -300,7 +300,7 @@ class Worker:
             self._arrive(this.page)
         else:
             self._progress = this.claim(done)
-        self._recorder.soon(self._progress, 0.0)
+        self._recorder.soon(self._progress, PARTIAL_SAVE_S)
 
     def _arrive(self, page: Page) -> None:
         self._progress = after(page)

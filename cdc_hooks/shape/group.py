@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cdc_hooks.model import Action, Batch, Change
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdc_hooks.shape.webhook import Shape
+
+_KIND = itemgetter(Change._fields.index("table"), Change._fields.index("action"))
 
 
 class _Open:
@@ -93,6 +96,9 @@ class _Table:
 
 def group(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list[Batch]:
     """Batches in the order in which they must be delivered; ``sizes``: the bytes of each change in the body."""
+    alike = _slices(changes, sizes, shape)
+    if alike is not None:
+        return alike
     max_events = shape.max_events
     lane: list[_Open] = []
     tables: dict[str, _Table] = {}
@@ -130,3 +136,15 @@ def group(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list
 
 def _new_kind(table: str, shape: Shape) -> _Kind:
     return _Kind(shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table))
+
+
+def _slices(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list[Batch] | None:
+    """The same batches for less, where all changes are of one kind and no batch comes to too many bytes."""
+    if len(set(map(_KIND, changes))) != 1:
+        return None
+    table, action = _KIND(changes[0])
+    room = shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table)
+    starts = range(0, len(changes), shape.max_events)
+    if any(sum(sizes[start : start + shape.max_events]) > room for start in starts):
+        return None
+    return [Batch(table, action, tuple(changes[start : start + shape.max_events])) for start in starts]

@@ -47,10 +47,6 @@ class Daemon:
         while not await self.doorbell():
             await asyncio.sleep(0)
 
-    async def awake(self) -> None:
-        while await self.doorbell():
-            await asyncio.sleep(0)
-
 
 @asynccontextmanager
 async def running(dsn: str, *, doorbell: bool = True) -> AsyncIterator[Daemon]:
@@ -80,9 +76,6 @@ def test_a_ringing_writer_wakes_it(log_dsn: str) -> None:
                     append(writer, expected)
                     writer.execute(RING)
                 assert await waiting == expected
-                again = asyncio.create_task(daemon.head.beyond(expected))
-                await daemon.awake()
-                again.cancel()
 
     run(main)
 

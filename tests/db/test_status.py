@@ -160,7 +160,9 @@ def test_dead_letters_and_gaps_are_counted_and_named(status, admin):
     (webhook_id,) = started(admin, "w")
     failed(admin, webhook_id, "m1", "dead")
     failed(admin, webhook_id, "m2", "dead")
-    admin.execute(_SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0})
+    admin.execute(
+        _SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0}
+    )
     leads(admin)
     webhook = only(status("w"))
     assert (webhook.dead_letters, webhook.gaps) == (2, 1)
