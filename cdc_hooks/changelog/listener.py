@@ -9,7 +9,6 @@ from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import ConnectionLost, translated
 
-CHANNEL = "cdc_hooks"
 _PROBE_S = 2.0
 
 
