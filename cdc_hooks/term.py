@@ -11,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from cdc_hooks.changelog import registry
-from cdc_hooks.changelog.connection import ConnectionLost, connect, scan_in_order
+from cdc_hooks.changelog.connection import ConnectionLost, connect
 from cdc_hooks.changelog.housekeeping import Housekeeper
 from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.lease import Lease
@@ -81,9 +81,6 @@ class Term:
             return opened
 
         live, history = await another("reader"), await another("history")
-        if not server.pooled:  # it would stay on the pooler's connections, whoever gets them next
-            await scan_in_order(live)
-            await scan_in_order(history)
         tidy = await another("housekeeping")
         listener = Listener(await another("listener"))
         await listener.begin()
@@ -108,7 +105,7 @@ class Term:
         return cls(
             config,
             stages,
-            pulse=Pulse(journal, head, listener.bell, doorbell=why_no_doorbell is None),
+            pulse=Pulse(journal, head, listener.bell, doorbell=why_no_doorbell is None, on_read=metrics.read),
             listener=listener,
             keeper=keeper,
             chores=Chores(keeper, CaptureWatch(tidy, metrics), health, metrics),

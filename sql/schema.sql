@@ -306,6 +306,60 @@ BEGIN ATOMIC
      WHERE l.id = lo;
 END;
 
+CREATE TYPE cdc_hooks.page AS (
+    length bigint, is_full boolean, ids text, kinds text, keys text, old_keys text, times text, data text, truncated text
+);
+COMMENT ON TYPE cdc_hooks.page IS 'Changes, column by column: each value holds those of all of them, with U+001F in between.';
+
+-- Purpose: to read a stretch of a window: its changes with ids in (after_id, upto_id], which lie in one partition, in
+-- order; at most max_rows of them, and no more after the one with which max_bytes are reached. Touches: change. Returns:
+-- one row: how many changes, whether a limit ended them, and of each column the values of all, one after the other. A
+-- page of ten thousand rows costs a client far more to take in than one row of eight long values.
+--
+-- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
+-- stands for null. kinds: the action and the table. old_keys and truncated: null if there are none.
+--
+-- Whatever the statistics say (nothing analyses the log), it reads one partition by its index and sorts nothing.
+CREATE FUNCTION cdc_hooks.read_page(after_id bigint, upto_id bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
+                                    max_rows bigint, max_bytes bigint)
+RETURNS cdc_hooks.page
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+    slot      CONSTANT bigint := (upto_id >> 18) % 16;
+    all_below CONSTANT xid8 := pg_snapshot_xmin(snapshot);
+    us        CONSTANT text := E'\x1f';
+    page      cdc_hooks.page;
+BEGIN
+    SELECT count(*),
+           count(*) >= max_rows OR coalesce(max(p.bytes_before + p.bytes) >= max_bytes, false),
+           string_agg(p.id::text, us),
+           string_agg(p.action::text || p.table_name, us),
+           string_agg(coalesce(p.key, ''), us),
+           CASE WHEN count(p.old_key) > 0 THEN string_agg(coalesce(p.old_key, ''), us) END,
+           string_agg(to_char(p.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), us),
+           string_agg(coalesce(p.data, ''), us),
+           CASE WHEN bool_or(p.truncated) THEN string_agg(CASE WHEN p.truncated THEN 't' ELSE '' END, us) END
+      INTO page
+      FROM (SELECT c.*, sum(c.bytes) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) - c.bytes AS bytes_before
+              FROM (SELECT l.*, coalesce(octet_length(l.data), 0) + 200 AS bytes
+                      FROM cdc_hooks.change l
+                     WHERE ((l.id >> 18) % 16) = slot AND l.id > after_id AND l.id <= upto_id
+                       AND ((l.xid >= first_xid AND (l.xid < all_below OR pg_visible_in_snapshot(l.xid, snapshot)))
+                            OR l.xid = ANY (late))
+                     ORDER BY l.id
+                     LIMIT max_rows) AS c) AS p
+     WHERE p.bytes_before < max_bytes;
+    RETURN page;
+END
+$$;
+
 -- Purpose: to see whether the newest tick is behind: whether a change was committed that it does not see. Touches: tick,
 -- change. Returns: true if so, or if that would take long to find out.
 CREATE FUNCTION cdc_hooks.has_news() RETURNS boolean
@@ -381,6 +435,55 @@ BEGIN
     VALUES (own_xid, before_id, last_id, now_seen)
     RETURNING t.id INTO new_tick;
     RETURN QUERY SELECT pg_snapshot_xmin(now_seen), w.* FROM cdc_hooks.open_window(last_tick, new_tick) AS w;
+END
+$$;
+
+-- Purpose: to leap over ids that were reclaimed. Touches: change. Returns: the next id that is in the log at all, or null.
+CREATE FUNCTION cdc_hooks.next_id(after_id bigint) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+BEGIN ATOMIC
+    SELECT c.id FROM cdc_hooks.change c WHERE c.id > next_id.after_id ORDER BY c.id LIMIT 1;
+END;
+
+-- Purpose: to see what is new, and at once what it is: a tick if there is anything new (or always, if forced); if its window
+-- is short, its changes, and claims of them for the webhooks that wait for it. One round trip and one commit lie so
+-- between a row and its first attempt, not three. Touches: tick, leader, change, progress. Returns: one row: that of make_tick
+-- and that of read_page (null if the window is not short, or ends in another partition, or is large in bytes), and whether it
+-- was claimed. Raises CH001 if superseded.
+--
+-- Claims are made only for a window that begins at the tick at which the webhooks wait.
+CREATE FUNCTION cdc_hooks.look(my_generation bigint, forced boolean, waiting_at bigint, webhook_ids integer[], shapes text[],
+                               short_ids bigint, short_bytes bigint)
+RETURNS TABLE (oldest_xid xid8, lo_tick bigint, hi_tick bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
+               after_id bigint, upto_id bigint,
+               page cdc_hooks.page, claimed boolean)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    seen     record;
+    its_page cdc_hooks.page;
+    is_ours  boolean := false;
+BEGIN
+    SELECT * INTO seen FROM cdc_hooks.make_tick(my_generation, forced);
+    IF seen.upto_id - seen.after_id <= short_ids AND (seen.after_id + 1) >> 18 = seen.upto_id >> 18 THEN
+        its_page := cdc_hooks.read_page(seen.after_id, seen.upto_id, seen.first_xid, seen.snapshot, seen.late, short_ids + 1, short_bytes);
+        IF its_page.is_full THEN
+            its_page := NULL;
+        ELSIF its_page.length > 0 AND seen.lo_tick = waiting_at THEN
+            INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, shape)
+            SELECT w.id, seen.lo_tick, seen.hi_tick, seen.after_id, seen.upto_id, w.shape
+              FROM unnest(webhook_ids, shapes) AS w (id, shape);
+            is_ours := true;
+        END IF;
+    END IF;
+    RETURN QUERY SELECT seen.oldest_xid, seen.lo_tick, seen.hi_tick, seen.first_xid, seen.snapshot, seen.late, seen.after_id,
+                        seen.upto_id, its_page, is_ours;
 END
 $$;
 

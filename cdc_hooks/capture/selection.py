@@ -96,6 +96,8 @@ def _unfit(wanted: Wanted, table: Table) -> tuple[str, str] | None:
             f"is {_KINDS.get(kind, 'no table')}, and has no row triggers to capture with",
             "capture the tables beneath",
         )
+    if any(character < " " for character in wanted.table):
+        return "has a control character in its name", "rename it"
     if table.persistence == "t":
         return "is a temporary table", "capture permanent tables"
     if wanted.max_row_bytes > MOST_ROW_BYTES:

@@ -58,17 +58,6 @@ async def settle_session(connection: AsyncConnection[TupleRow]) -> None:
         await connection.execute(_SQL["settle_session"])
 
 
-async def scan_in_order(connection: AsyncConnection[TupleRow]) -> None:
-    """Have this connection read the log by its index, in order, whatever the statistics say: nothing analyses the log.
-
-    Behind a transaction pooler this may not last; pages then cost a sort at times.
-    """
-    with translated():
-        await connection.execute("SET enable_seqscan = off")
-        await connection.execute("SET enable_bitmapscan = off")
-        await connection.execute("SET enable_sort = off")
-
-
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn psycopg's errors into ``Superseded``, ``ConnectionLost`` or ``DatabaseError``."""

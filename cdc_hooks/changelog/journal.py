@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +11,42 @@ from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.changelog.lease import LEASE_S, Lease
-from cdc_hooks.changelog.reader import window_of
-from cdc_hooks.changelog.window import Progress, Window
+from cdc_hooks.changelog.stretch import Stretch, decode
+from cdc_hooks.changelog.window import Progress, Window, window_of
 from cdc_hooks.model import Gap
 from cdc_hooks.sql import queries
 
 _SQL = queries("changelog")
 
 
+SHORT_IDS = 256
+SHORT_BYTES = 1024 * 1024
+"""A window of at most so many ids and bytes comes with its changes, claimed for the webhooks that wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The webhooks that wait at a tick for the next one, by id, with the fingerprints of their shapes."""
+
+    tick: int
+    shapes: Mapping[int, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at the log found: the oldest running transaction, and the window of the new tick, if there is one."""
+    """What a look at the log found: the oldest running transaction; if there is a new tick, its window; and if that is
+    short, its changes. ``claimed``: it is claimed for those that waited.
+    """
 
     oldest_xid: int
     window: Window | None
+    stretch: Stretch | None = None
+    claimed: bool = False
+
+
+_NOBODY = Waiting(-1, {})
+_PAGE = 9
+"""The first column of a look that belongs to the page."""
 
 
 class Journal:
@@ -38,14 +61,14 @@ class Journal:
         self._waiting: dict[int, tuple[Progress, list[asyncio.Future[None]]]] = {}
         self._writer: asyncio.Task[None] | None = None
 
-    async def look(self, *, forced: bool = False) -> Look:
+    async def look(self, waiting: Waiting = _NOBODY, *, forced: bool = False) -> Look:
         """Make a tick if there is something new (or always, if ``forced``)."""
-        return await self._look("look", forced=forced)
+        return await self._look("look", waiting, forced=forced)
 
-    async def look_and_beat(self, ring_s: float | None) -> Look:
+    async def look_and_beat(self, ring_s: float | None, waiting: Waiting = _NOBODY) -> Look:
         """The same together with ``beat``: the only query of an idle daemon."""
         with self._lease.renewing():
-            return await self._look("look_and_beat", lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s))
+            return await self._look("look_and_beat", waiting, lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s), forced=False)
 
     async def beat(self, ring_s: float | None = None) -> None:
         """Keep the lead; set the doorbell to ring for ``ring_s`` seconds (0: do not ring, None: leave it)."""
@@ -106,10 +129,20 @@ class Journal:
                     if not future.done():
                         future.set_result(None)
 
-    async def _look(self, query: str, **parameters: Any) -> Look:
-        row = await (await self._execute(query, **parameters)).fetchone()
-        oldest_xid, *window = row
-        return Look(oldest_xid, None if window[0] is None else window_of(tuple(window)))
+    async def _look(self, query: str, waiting: Waiting, **parameters: Any) -> Look:
+        cursor = await self._execute(
+            query,
+            waiting_at=waiting.tick,
+            webhook_ids=list(waiting.shapes),
+            shapes=list(waiting.shapes.values()),
+            short_ids=SHORT_IDS,
+            short_bytes=SHORT_BYTES,
+            **parameters,
+        )
+        oldest_xid, *window, claimed = (await cursor.fetchone())[:_PAGE]
+        if window[0] is None:
+            return Look(oldest_xid, None)
+        return Look(oldest_xid, window_of(tuple(window)), decode(cursor.pgresult, _PAGE), claimed)
 
     async def _execute(self, query: str, **parameters: Any) -> Any:
         try:

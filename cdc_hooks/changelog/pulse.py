@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 
-from cdc_hooks.changelog.journal import Journal, Look
+from cdc_hooks.changelog.journal import Journal, Look, Waiting
 from cdc_hooks.changelog.lease import BEAT_S
-from cdc_hooks.changelog.window import Window
+from cdc_hooks.changelog.stretch import Kinds
+from cdc_hooks.changelog.window import Page, Window
 
 POLL_MIN_S = 0.001
 POLL_MAX_S = 0.010
@@ -22,32 +24,52 @@ AWAKE_S = 0.3
 RING_S = 60.0
 """How long writers ring for a daemon that has died in its sleep."""
 
+_NOTHING: Mapping[int, str] = {}
+
 
 class Head:
-    """The newest tick. Webhooks wait here for the next one; a tick is made only if one of them does."""
+    """The newest tick. Webhooks wait here for the next one; a tick is made only if one of them does.
+
+    ``window`` is that of the newest tick, and ``page`` all of it, if it is short.
+    """
 
     def __init__(self, tick: int) -> None:
         self.tick = tick
         self.window: Window | None = None
-        self._hungry = 0
+        self.page: Page | None = None
         self.wanted = asyncio.Event()
+        self._hungry = 0
+        self._shapes: dict[int, str] = {}
+        self._claimed = _NOTHING
         self._moved = asyncio.Event()
 
-    async def beyond(self, tick: int) -> int:
-        """Wait until there is a tick after this one."""
+    async def beyond(self, tick: int, claim: tuple[int, str] | None = None) -> int:
+        """Wait until there is a tick after this one; ``claim``: what to claim a short window for, webhook and shape."""
         while self.tick <= tick:
             self._hungry += 1
+            if claim is not None and self.tick == tick:
+                self._shapes[claim[0]] = claim[1]
             self.wanted.set()
             try:
                 await self._moved.wait()
             finally:
+                if claim is not None:
+                    self._shapes.pop(claim[0], None)
                 self._hungry -= 1
                 if not self._hungry:
                     self.wanted.clear()
         return self.tick
 
-    def move(self, window: Window) -> None:
-        self.tick, self.window = window.hi_tick, window
+    def waiting(self) -> Waiting:
+        """Who waits, now."""
+        return Waiting(self.tick, dict(self._shapes))
+
+    def is_claimed_for(self, webhook_id: int, shape: str) -> bool:
+        """Whether the newest page is claimed for a webhook, which waited for it."""
+        return self._claimed.get(webhook_id) == shape
+
+    def move(self, window: Window, page: Page | None = None, claimed: Mapping[int, str] = _NOTHING) -> None:
+        self.tick, self.window, self.page, self._claimed = window.hi_tick, window, page, claimed
         self._moved.set()
         self._moved = asyncio.Event()
 
@@ -55,8 +77,17 @@ class Head:
 class Pulse:
     """The one task that makes ticks and keeps the lead."""
 
-    def __init__(self, journal: Journal, head: Head, bell: asyncio.Event, *, doorbell: bool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        head: Head,
+        bell: asyncio.Event,
+        *,
+        doorbell: bool,
+        on_read: Callable[[Kinds], None] = lambda _kinds: None,
+    ) -> None:
         self._journal = journal
+        self._on_read = on_read
         self._head = head
         self._bell = bell
         self._doorbell = doorbell
@@ -76,9 +107,7 @@ class Pulse:
             if not self._head.wanted.is_set():
                 await self._nobody_hungry()
                 pause, news_at = POLL_MIN_S, time.monotonic()
-            look = await self._journal.look()
-            if look.window is not None:
-                self._head.move(look.window)
+            if await self._news():
                 pause, news_at = POLL_MIN_S, time.monotonic()
             elif time.monotonic() - news_at > AWAKE_S:
                 if self._doorbell:
@@ -100,9 +129,9 @@ class Pulse:
         mine = await self._journal.own_xid()
         pause = POLL_MIN_S
         while True:
-            look = await self._look_asleep()
-            if look.window is not None:
-                self._head.move(look.window)
+            waiting = self._head.waiting()
+            look = await self._look_asleep(waiting)
+            if self._take(look, waiting):
                 break
             fenced = look.oldest_xid > mine
             pause = BEAT_S if fenced else min(pause * 2, BEAT_S)
@@ -111,16 +140,26 @@ class Pulse:
                 break
         await self._beat(0.0)
 
-    async def _look_asleep(self) -> Look:
+    async def _look_asleep(self, waiting: Waiting) -> Look:
         if time.monotonic() < self._next_beat:
-            return await self._journal.look()
+            return await self._journal.look(waiting)
         self._next_beat = time.monotonic() + BEAT_S
-        return await self._journal.look_and_beat(RING_S)
+        return await self._journal.look_and_beat(RING_S, waiting)
 
-    async def _news(self) -> None:
-        look = await self._journal.look()
-        if look.window is not None:
-            self._head.move(look.window)
+    async def _news(self) -> bool:
+        waiting = self._head.waiting()
+        return self._take(await self._journal.look(waiting), waiting)
+
+    def _take(self, look: Look, waiting: Waiting) -> bool:
+        """Hand on what a look has found; False if nothing."""
+        if look.window is None:
+            return False
+        page = None
+        if look.stretch is not None:
+            self._on_read(look.stretch.kinds)
+            page = Page(look.window, look.window.after_id, look.window.upto_id, True, look.stretch.changes)
+        self._head.move(look.window, page, waiting.shapes if look.claimed else _NOTHING)
+        return True
 
     async def _nobody_hungry(self) -> None:
         while not self._head.wanted.is_set():

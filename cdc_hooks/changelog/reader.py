@@ -10,14 +10,11 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import translated
-from cdc_hooks.changelog.window import MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Window, segment_end, slot_of
-from cdc_hooks.model import Action, Change
+from cdc_hooks.changelog.stretch import Kinds, Stretch, decode
+from cdc_hooks.changelog.window import MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Window, segment_end, window_of
 from cdc_hooks.sql import queries
 
 _SQL = queries("changelog")
-_ACTIONS = {b"I": Action.INSERT, b"U": Action.UPDATE, b"D": Action.DELETE, b"T": Action.TRUNCATE}
-_FULL = len(Change._fields)
-"""The column after those of a change: whether the limit of bytes is reached with this row."""
 _NO_LIMIT = 2**62
 _SHARED_PAGES = 4
 _SHORT = 20_000
@@ -35,7 +32,7 @@ class Reader:
         history: AsyncConnection[Any],
         *,
         webhooks: int = 1,
-        on_read: Callable[[list[Change]], None] = lambda _changes: None,
+        on_read: Callable[[Kinds], None] = lambda _kinds: None,
     ) -> None:
         self._live = live
         self._history = history
@@ -67,18 +64,18 @@ class Reader:
 
     async def claimed_page(self, window: Window, after_id: int, to_id: int) -> Page:
         """A page whose bounds are fixed already: all of it, whatever the limits are today."""
-        changes, _ = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
-        return Page(window, after_id, to_id, to_id >= window.upto_id, changes)
+        stretch = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
+        return Page(window, after_id, to_id, to_id >= window.upto_id, stretch.changes)
 
     async def _read_next(self, window: Window, after_id: int) -> Page:
         start = after_id
         while after_id < window.upto_id:
             upto = min(window.upto_id, segment_end(after_id + 1))
-            changes, full = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
-            if changes:
-                if full:
-                    upto = changes[-1].id
-                return Page(window, start, upto, upto >= window.upto_id, changes)
+            stretch = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
+            if stretch.changes:
+                if stretch.is_full:
+                    upto = stretch.changes[-1].id
+                return Page(window, start, upto, upto >= window.upto_id, stretch.changes)
             after_id = upto
             if after_id < window.upto_id:
                 after_id = await self._leap(after_id, window.upto_id)
@@ -89,18 +86,15 @@ class Reader:
         with translated():
             cursor = await self._history.execute(_SQL["next_id"], {"after_id": after_id})
             row = await cursor.fetchone()
-        return upto_id if row is None else max(after_id, min(upto_id, row[0] - 1))
+        assert row is not None
+        return upto_id if row[0] is None else max(after_id, min(upto_id, row[0] - 1))
 
-    async def _read(
-        self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int
-    ) -> tuple[list[Change], bool]:
+    async def _read(self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int) -> Stretch:
         connection = self._live if upto_id - after_id <= _SHORT else self._history
         parameters = {
-            "slot": slot_of(upto_id),
             "after_id": after_id,
             "upto_id": upto_id,
             "first_xid": str(window.first_xid),
-            "all_below": str(window.all_below),
             "snapshot": window.snapshot,
             "late": [str(xid) for xid in window.late],
             "max_rows": max_rows,
@@ -108,41 +102,8 @@ class Reader:
         }
         with translated():
             cursor = await connection.execute(_SQL["page"], parameters)
-        result = cursor.pgresult
-        assert result is not None
-        changes = _changes(result)
-        self._on_read(changes)
-        # The server counts the bytes, in its own encoding: what it says of the last row counts.
-        full = bool(changes) and (len(changes) >= max_rows or result.get_value(len(changes) - 1, _FULL) == b"t")
-        return changes, full
-
-
-def window_of(row: tuple[Any, ...]) -> Window:
-    lo_tick, hi_tick, first_xid, snapshot, late, after_id, upto_id = row
-    return Window(lo_tick, hi_tick, first_xid, snapshot, tuple(late), after_id, upto_id)
-
-
-def _changes(result: Any) -> list[Change]:
-    """Straight from libpq's result: the row's bytes as PostgreSQL sent them, never decoded."""
-    value = result.get_value
-    new = tuple.__new__  # what NamedTuple's constructor comes to, at half its price
-    names: dict[bytes, str] = {}
-    changes: list[Change] = []
-    append = changes.append
-    for row in range(result.ntuples):
-        raw_table = value(row, 1)
-        table = names.get(raw_table)
-        if table is None:
-            table = names[raw_table] = raw_table.decode()
-        fields = (
-            int(value(row, 0)),
-            table,
-            _ACTIONS[value(row, 2)],
-            value(row, 3),
-            value(row, 4),
-            value(row, 5),
-            value(row, 6),
-            value(row, 7) is not None,
-        )
-        append(new(Change, fields))
-    return changes
+        assert cursor.pgresult is not None
+        stretch = decode(cursor.pgresult)
+        assert stretch is not None
+        self._on_read(stretch.kinds)
+        return stretch

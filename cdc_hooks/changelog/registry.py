@@ -126,8 +126,8 @@ async def _return(connection: AsyncConnection[Any], journal: Journal, webhook_id
         newest, upto_id = await _one(connection, "newest_tick")
         # Where the changes that it has not got may begin: lower than its tick, if a transaction was running then.
         stood = (await _one(connection, "open_window", lo=progress.lo_tick, hi=newest))[-2]
-        kept = await _all(connection, "next_id", after_id=stood)
-        first = kept[0][0] if kept else upto_id + 1
+        (kept,) = await _one(connection, "next_id", after_id=stood)
+        first = upto_id + 1 if kept is None else kept
         if first > stood + 1:
             reason = "reclaimed while the webhook was not configured"
             await journal.write("add_gap", webhook_id=webhook_id, after_id=stood, upto_id=first - 1, reason=reason)

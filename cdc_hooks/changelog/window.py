@@ -7,7 +7,7 @@ small enough for memory. *Progress* says where a webhook stands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cdc_hooks.model import Change
 
@@ -36,6 +36,12 @@ class Window:
         return int(self.snapshot.partition(":")[0])
 
 
+def window_of(row: tuple[Any, ...]) -> Window:
+    """Of a row of ``open_window``."""
+    lo_tick, hi_tick, first_xid, snapshot, late, after_id, upto_id = row
+    return Window(lo_tick, hi_tick, first_xid, snapshot, tuple(late), after_id, upto_id)
+
+
 class Page(NamedTuple):
     """The changes of a window with ids in (after_id, to_id]. ``last``: the window ends here."""
 
@@ -60,11 +66,6 @@ class Progress:
     to_id: int | None = None
     done: tuple[int, ...] = ()
     shape: str | None = None
-
-
-def slot_of(change_id: int) -> int:
-    """The partition that an id lies in."""
-    return (change_id >> SEGMENT_BITS) % PARTITIONS
 
 
 def segment_end(change_id: int) -> int:

@@ -23,9 +23,13 @@ class Recorder:
 
     async def now(self, progress: Progress) -> None:
         """Write it, and return when it is durable."""
+        self.forget()
+        await self._journal.record(self._webhook_id, progress)
+
+    def forget(self) -> None:
+        """Do not write what is not yet written: something newer is recorded already."""
         self._unsaved = None
         self._cancel_timer()
-        await self._journal.record(self._webhook_id, progress)
 
     def soon(self, progress: Progress, within_s: float) -> None:
         """Write it, or a newer one, in the background within this time."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 PARTIAL_SAVE_S = 0.02
 """How long finished batches may stay unrecorded, if no claim comes first; after a crash they are sent again."""
-EARLY_IDS = 256
-"""A window of at most so many ids is claimed before it is read."""
 NOTHING_SAVE_S = 1.0
 """How long a stretch of the log that holds nothing for this webhook may stay unrecorded; a crash has it read again."""
 
@@ -106,7 +104,7 @@ class Worker:
         self._progress = progress
         self._window: Window | None = None
         self._fruitful = True
-        self._early: tuple[int, int, asyncio.Task[None]] | None = None
+        self._claimed: Page | None = None
         self._next: asyncio.Task[Page] | None = None
         self._ahead: asyncio.Task[Page] | None = None
 
@@ -146,20 +144,19 @@ class Worker:
                 self._read_ahead(page)
                 self._fruitful = any(this.lanes)
                 if self._fruitful:
-                    await self._claim(this)
+                    if page is not self._claimed:
+                        await self._recorder.now(this.claim([0] * len(this.lanes)))
                     await self._deliver(this, [0] * len(this.lanes))
                 else:
-                    await self._forget_early()
                     self._arrive(page)
                     self._recorder.soon(self._progress, NOTHING_SAVE_S)
             await self._recorder.flush()
         finally:
             await self._recorder.close()
-            for task in (self._ahead, self._early and self._early[2]):
-                if task is not None:
-                    task.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await task
+            if self._ahead is not None:
+                self._ahead.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await self._ahead
 
     def look_for_gaps(self) -> None:
         """There may be a gap that the receiver must be told of, before what comes after it."""
@@ -212,19 +209,26 @@ class Worker:
     async def _next_page(self) -> Page:
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
-            page = await ahead
-            self._window = page.window
-            return page
+            following = await ahead
+            self._window = following.window
+            return following
         if self._window is not None:
             return await self._reader.page(self._window, self._progress.after_id)
         lo = self._progress.lo_tick
-        hi = await self._head.beyond(lo)
+        # What is claimed at once should most likely have something for us in it, and be made into batches as it is.
+        claim = (self._id, self._fingerprint) if self._fruitful and not self._max_wait_s else None
+        hi = await self._head.beyond(lo, claim)
         newest = self._head.window
         if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
             return await self._first_page(lo, hi)
         self._window = newest
-        self._claim_early(newest)
-        return await self._reader.page(newest, newest.after_id)
+        page = self._head.page
+        if page is None:
+            return await self._reader.page(newest, newest.after_id)
+        if self._head.is_claimed_for(self._id, self._fingerprint):
+            self._claimed = page
+            self._recorder.forget()
+        return page
 
     async def _first_page(self, lo: int, hi: int) -> Page:
         self._window = await self._reader.open_window(lo, hi)
@@ -236,28 +240,6 @@ class Worker:
         """Begin to read what follows a page in its window."""
         if not page.last:
             self._ahead = asyncio.create_task(self._reader.page(page.window, page.to_id))
-
-    # -- claims ---------------------------------------------------------------------------------------------------
-
-    def _claim_early(self, window: Window) -> None:
-        """Claim a short window while it is being read: it will most likely be one page, with something for us in it."""
-        if self._fruitful and not self._max_wait_s and window.upto_id - window.after_id <= EARLY_IDS:
-            claim = claim_of(window, window.after_id, window.upto_id, (), self._fingerprint)
-            self._early = (window.after_id, window.upto_id, asyncio.create_task(self._recorder.now(claim)))
-
-    async def _claim(self, this: Round) -> None:
-        """From here on the batches of the round are fixed."""
-        bounds = await self._forget_early()
-        if bounds != (this.page.after_id, this.page.to_id):
-            await self._recorder.now(this.claim([0] * len(this.lanes)))
-
-    async def _forget_early(self) -> tuple[int, int] | None:
-        """Wait for the early claim, if there is one; its bounds."""
-        if self._early is None:
-            return None
-        (after_id, to_id, claiming), self._early = self._early, None
-        await claiming
-        return after_id, to_id
 
     # -- rounds ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cdc_hooks.shape.webhook import Shape
 
-_KIND = itemgetter(Change._fields.index("table"), Change._fields.index("action"))
+_TABLE, _ACTION = (itemgetter(Change._fields.index(field)) for field in ("table", "action"))
 
 
 class _Open:
@@ -138,11 +138,22 @@ def _new_kind(table: str, shape: Shape) -> _Kind:
     return _Kind(shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table))
 
 
+def one_kind(changes: Sequence[Change]) -> tuple[str, Action] | None:
+    """The table and action of all changes, if they are the same for all."""
+    if not changes:
+        return None
+    table, action = changes[0].table, changes[0].action
+    # list.count compares by identity first, far quicker than any loop of ours.
+    of_table, of_action = list(map(_TABLE, changes)).count(table), list(map(_ACTION, changes)).count(action)
+    return (table, action) if of_table == of_action == len(changes) else None
+
+
 def _slices(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list[Batch] | None:
     """The same batches for less, where all changes are of one kind and no batch comes to too many bytes."""
-    if len(set(map(_KIND, changes))) != 1:
+    kind = one_kind(changes)
+    if kind is None:
         return None
-    table, action = _KIND(changes[0])
+    table, action = kind
     room = shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table)
     starts = range(0, len(changes), shape.max_events)
     if any(sum(sizes[start : start + shape.max_events]) > room for start in starts):

@@ -6,17 +6,20 @@ gives the same batches again. Hence no ``hash()``, which differs from process to
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from cdc_hooks.model import Action, Batch, Change
 from cdc_hooks.shape.envelope import FORMATS
-from cdc_hooks.shape.group import group
+from cdc_hooks.shape.group import group, one_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdc_hooks.shape.webhook import Shape
+
+_ACTION, _KEY, _OLD_KEY = (itemgetter(Change._fields.index(field)) for field in ("action", "key", "old_key"))
 
 
 def lanes(changes: Sequence[Change], shape: Shape) -> list[list[Batch]]:
@@ -32,7 +35,7 @@ def lanes(changes: Sequence[Change], shape: Shape) -> list[list[Batch]]:
         return [_runs(changes, sizes, shape)]
     full_batches = max(-(-len(changes) // shape.max_events), -(-sum(sizes) // shape.max_bytes))
     width = min(shape.concurrency, full_batches)
-    if shape.ordering == "none":
+    if shape.ordering == "none" or _free(changes):
         batches = group(changes, sizes, shape)
         return [lane for n in range(width) if (lane := batches[n::width])]
     if width == 1 or _tied(changes):
@@ -40,10 +43,24 @@ def lanes(changes: Sequence[Change], shape: Shape) -> list[list[Batch]]:
     return [group(part, part_sizes, shape) for part, part_sizes in _by_row(changes, sizes, width) if part]
 
 
+def _free(changes: Sequence[Change]) -> bool:
+    """Whether no two of these are of one row, nor of rows that are tied: then any order will do.
+
+    Found out at once where all are of one kind, as after a bulk load: it need not be dealt change by change then.
+    """
+    kind = one_kind(changes)
+    return (
+        kind is not None
+        and kind[1] is not Action.TRUNCATE
+        and not any(map(_OLD_KEY, changes))
+        and all(map(_KEY, changes))
+        and len(set(map(_KEY, changes))) == len(changes)
+    )
+
+
 def _tied(changes: Sequence[Change]) -> bool:
     """Whether the page orders rows among each other: a new key ties two rows, a truncate all rows of a table."""
-    truncate = Action.TRUNCATE
-    return any(change.old_key is not None or change.action is truncate for change in changes)
+    return any(map(_OLD_KEY, changes)) or Action.TRUNCATE in map(_ACTION, changes)
 
 
 def _by_row(changes: Sequence[Change], sizes: list[int], width: int) -> list[tuple[list[Change], list[int]]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdc_hooks.model import Change
 from cdc_hooks.shape.fields import Selector
+from cdc_hooks.shape.group import one_kind
 
 if TYPE_CHECKING:
     from cdc_hooks.shape.webhook import Shape, Subscription
@@ -18,7 +19,11 @@ def route(changes: Sequence[Change], shape: Shape) -> list[Change]:
     """Those that the webhook wants, in the same order, with ``data`` reduced to the webhook's fields."""
     # Tuples of actions: they are compared by identity, where a set would call the enum's hash for each change.
     actions = {table: tuple(wanted.actions) for table, wanted in shape.subscriptions.items()}
-    wanted = [change for change in changes if change.action in actions.get(change.table, ())]
+    kind = one_kind(changes)
+    if kind is None:
+        wanted = [change for change in changes if change.action in actions.get(change.table, ())]
+    else:
+        wanted = list(changes) if kind[1] in actions.get(kind[0], ()) else []
     reductions = {table: how for table, s in shape.subscriptions.items() if (how := _reduction(s))}
     return [_reduced(change, reductions) for change in wanted] if reductions else wanted
 

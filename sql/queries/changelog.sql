@@ -61,14 +61,14 @@ SELECT cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s, %(ring_ms)s);
 
 -- name: look
 SELECT oldest_xid::text::bigint, lo_tick, hi_tick, first_xid::text::bigint, snapshot::text, late::text[]::bigint[],
-       after_id, upto_id
-  FROM cdc_hooks.make_tick(%(generation)s, %(forced)s);
+       after_id, upto_id, claimed, (page).*
+  FROM cdc_hooks.look(%(generation)s, %(forced)s, %(waiting_at)s, %(webhook_ids)s, %(shapes)s, %(short_ids)s, %(short_bytes)s);
 
 -- name: look_and_beat
 -- An idle daemon's only query: keep the lead, keep the doorbell set, see whether anything was missed.
 SELECT t.oldest_xid::text::bigint, t.lo_tick, t.hi_tick, t.first_xid::text::bigint, t.snapshot::text,
-       t.late::text[]::bigint[], t.after_id, t.upto_id
-  FROM cdc_hooks.make_tick(%(generation)s, false) AS t
+       t.late::text[]::bigint[], t.after_id, t.upto_id, t.claimed, (t.page).*
+  FROM cdc_hooks.look(%(generation)s, %(forced)s, %(waiting_at)s, %(webhook_ids)s, %(shapes)s, %(short_ids)s, %(short_bytes)s) AS t
        -- After the tick, on which it seems to depend: a heartbeat takes a transaction id, and the tick must be the first to.
  CROSS JOIN LATERAL cdc_hooks.heartbeat(%(generation)s, %(lease_ms)s + 0 * coalesce(t.hi_tick, 0), %(ring_ms)s) AS beat;
 
@@ -80,38 +80,26 @@ SELECT lo_tick, hi_tick, first_xid::text::bigint, snapshot::text, late::text[]::
   FROM cdc_hooks.open_window(%(lo)s, %(hi)s);
 
 -- name: page
--- The changes of a window with ids in (after_id, upto_id], which lie in one partition: in order, at most max_rows of
--- them, and no more after the one with which max_bytes are reached (it says that the page is full). EXPLAIN must show an index scan on one partition and
--- no sort (a test looks).
-SELECT id, table_name, action, key, old_key,
-       to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at, data, truncated,
-       bytes_before + coalesce(octet_length(data), 0) + 200 >= %(max_bytes)s AS full
-  FROM (SELECT *, sum(coalesce(octet_length(data), 0) + 200) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)
-                  - coalesce(octet_length(data), 0) - 200 AS bytes_before
-          FROM (SELECT id, table_name, action, key, old_key, at, data, truncated
-                  FROM cdc_hooks.change
-                 WHERE ((id >> 18) %% 16) = %(slot)s
-                   AND id > %(after_id)s AND id <= %(upto_id)s
-                   AND ((xid >= %(first_xid)s::xid8
-                         AND (xid < %(all_below)s::xid8 OR pg_catalog.pg_visible_in_snapshot(xid, %(snapshot)s::pg_snapshot)))
-                        OR xid = ANY (%(late)s::xid8[]))
-                 ORDER BY id
-                 LIMIT %(max_rows)s) AS c) AS p
- WHERE bytes_before < %(max_bytes)s;
+SELECT (page).*
+  FROM cdc_hooks.read_page(%(after_id)s, %(upto_id)s, %(first_xid)s::xid8, %(snapshot)s::pg_snapshot, %(late)s::xid8[],
+                           %(max_rows)s, %(max_bytes)s) AS page;
 
 -- name: next_id
--- The first id above after_id that is in the log at all, to leap over ranges that were reclaimed.
-SELECT id FROM cdc_hooks.change WHERE id > %(after_id)s ORDER BY id LIMIT 1;
+SELECT cdc_hooks.next_id(%(after_id)s);
 
 -- name: record
--- Claims and acknowledgements of several webhooks at once. No row comes back when superseded (SQLSTATE CH001 then).
+-- Claims and acknowledgements of several webhooks at once. No row comes back when superseded (SQLSTATE CH001 then). An
+-- acknowledgement that comes late, when a look has claimed what follows it already, is not written: the newest row counts.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
 SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[], p.shape
   FROM lead,
        unnest(%(webhook_ids)s::integer[], %(lo_ticks)s::bigint[], %(hi_ticks)s::bigint[], %(after_ids)s::bigint[],
               %(to_ids)s::bigint[], %(done)s::text[], %(shapes)s::text[])
-       AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape);
+       AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
+ WHERE p.lo_tick < p.hi_tick
+    OR p.lo_tick IS DISTINCT FROM (SELECT CASE WHEN n.lo_tick < n.hi_tick THEN n.lo_tick END FROM cdc_hooks.progress n
+                                    WHERE n.webhook_id = p.webhook_id ORDER BY n.id DESC LIMIT 1);
 
 -- name: webhooks
 SELECT id, name, state FROM cdc_hooks.webhook;

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from cdc_hooks import sql
-from cdc_hooks.changelog.connection import connect, scan_in_order
+from cdc_hooks.changelog.connection import connect
 from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.lease import Lease, new_holder, take_lead
 from cdc_hooks.changelog.reader import Reader
@@ -61,8 +61,6 @@ class Log:
 async def open_log(dsn: str) -> AsyncIterator[Log]:
     connections = [await connect(dsn, "test") for _ in range(3)]
     try:
-        for reading in connections[1:]:
-            await scan_in_order(reading)
         lease = await take_lead(connections[0], new_holder())
         assert lease is not None
         yield Log(connections[0], lease, Journal(connections[0], lease), Reader(connections[1], connections[2]))

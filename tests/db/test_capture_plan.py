@@ -54,6 +54,12 @@ def test_what_cannot_be_captured_is_refused(captured: Captured, table: str, mess
     assert hint in str(refused.value.hint or "")
 
 
+def test_a_name_with_a_control_character_is_refused(captured: Captured) -> None:
+    captured.execute('CREATE TABLE "order\x1fitems" (id int PRIMARY KEY)')
+    with pytest.raises(ConfigError, match="control character in its name"):
+        captured.plan(Wanted('public."order\x1fitems"', INSERT))
+
+
 def test_temporary_and_foreign_tables_are_refused(captured: Captured) -> None:
     captured.execute("CREATE TEMPORARY TABLE t (id int)")
     schema = captured.execute("SELECT pg_my_temp_schema()::regnamespace::text").fetchone()

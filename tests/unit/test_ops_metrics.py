@@ -38,10 +38,9 @@ def watched():
 
 def test_reading_is_counted_by_table_and_action(watched):
     orders, items = "public.orders", 'public."Order Items"'
-    page = [change(orders, Action.INSERT), change(orders, Action.UPDATE), change(items, Action.UPDATE)]
-    watched.metrics.read(page)
-    watched.metrics.read(page[:1])
-    watched.metrics.read([])
+    watched.metrics.read({(orders, Action.INSERT): 1, (orders, Action.UPDATE): 1, (items, Action.UPDATE): 1})
+    watched.metrics.read({(orders, Action.INSERT): 1})
+    watched.metrics.read({})
     assert watched.value("cdc_hooks_changes_read_total", table=orders, action="insert") == 2
     assert watched.value("cdc_hooks_changes_read_total", table=orders, action="update") == 1
     assert watched.value("cdc_hooks_changes_read_total", table=items, action="update") == 1
