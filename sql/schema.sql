@@ -140,6 +140,13 @@ COMMENT ON TABLE  cdc_hooks.progress IS
 COMMENT ON COLUMN cdc_hooks.progress.shape IS 'Fingerprint of the configuration that shaped the claimed page''s batches.';
 CREATE INDEX progress_newest_idx ON cdc_hooks.progress (webhook_id, id DESC);
 
+CREATE VIEW cdc_hooks.place AS
+SELECT w.id AS webhook_id, w.name, w.state, p.id AS progress_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done,
+       p.shape, p.at
+  FROM cdc_hooks.webhook w
+ CROSS JOIN LATERAL (SELECT * FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS p;
+COMMENT ON VIEW cdc_hooks.place IS 'Where each webhook stands: its newest progress.';
+
 -- One row. Who acts on this database: each takeover raises the generation, and every tick, claim and acknowledgement
 -- holds the row (FOR SHARE) with the generation it knows, so that a superseded daemon cannot write.
 CREATE TABLE cdc_hooks.leader (
@@ -549,8 +556,7 @@ BEGIN
         -- By the lower tick alone: below its after_id there may be changes of transactions that end after the window.
         SELECT w.id AS webhook_id, t.snapshot
           FROM cdc_hooks.webhook w
-          LEFT JOIN LATERAL (SELECT n.lo_tick FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
-                              ORDER BY n.id DESC LIMIT 1) AS p ON true
+          LEFT JOIN cdc_hooks.place p ON p.webhook_id = w.id
           LEFT JOIN cdc_hooks.tick t ON t.id = p.lo_tick
          WHERE w.state <> 'retired'
     LOOP

@@ -98,8 +98,8 @@ SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[
               %(to_ids)s::bigint[], %(done)s::text[], %(shapes)s::text[])
        AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
  WHERE p.lo_tick < p.hi_tick
-    OR p.lo_tick IS DISTINCT FROM (SELECT CASE WHEN n.lo_tick < n.hi_tick THEN n.lo_tick END FROM cdc_hooks.progress n
-                                    WHERE n.webhook_id = p.webhook_id ORDER BY n.id DESC LIMIT 1);
+    OR NOT EXISTS (SELECT FROM cdc_hooks.place n
+                    WHERE n.webhook_id = p.webhook_id AND n.lo_tick = p.lo_tick AND n.hi_tick > n.lo_tick);
 
 -- name: webhooks
 SELECT id, name, state FROM cdc_hooks.webhook;
@@ -128,7 +128,7 @@ UPDATE cdc_hooks.webhook
 -- name: progress
 -- The newest progress of one webhook.
 SELECT lo_tick, hi_tick, after_id, to_id, done, shape
-  FROM cdc_hooks.progress WHERE webhook_id = %(webhook_id)s ORDER BY id DESC LIMIT 1;
+  FROM cdc_hooks.place WHERE webhook_id = %(webhook_id)s;
 
 -- name: newest_tick
 SELECT id, upto_id FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
@@ -148,8 +148,7 @@ SELECT r.slot FROM cdc_hooks.resting_partitions() AS r
  WHERE (r.past_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(history_s)s) OR r.is_next)
    AND NOT EXISTS (
        SELECT FROM cdc_hooks.webhook w
-         LEFT JOIN LATERAL (SELECT n.lo_tick FROM cdc_hooks.progress n WHERE n.webhook_id = w.id
-                             ORDER BY n.id DESC LIMIT 1) AS p ON true
+         LEFT JOIN cdc_hooks.place p ON p.webhook_id = w.id
         WHERE w.state <> 'retired' AND coalesce(p.lo_tick < r.past_tick, true))
  ORDER BY r.top_id;
 
@@ -171,17 +170,13 @@ UPDATE cdc_hooks.gap SET told_at = pg_catalog.clock_timestamp() FROM lead WHERE 
 -- newest 8,192. Only in (after, upto], so that what was trimmed before is not walked over again.
 DELETE FROM cdc_hooks.tick
  WHERE id > %(after)s AND id <= %(upto)s AND id %% 1024 <> 0
-   AND id <> ALL (SELECT unnest(ARRAY[p.lo_tick, p.hi_tick])
-                    FROM cdc_hooks.webhook w
-                   CROSS JOIN LATERAL (SELECT lo_tick, hi_tick FROM cdc_hooks.progress p WHERE p.webhook_id = w.id
-                                        ORDER BY p.id DESC LIMIT 1) AS p);
+   AND id <> ALL (SELECT unnest(ARRAY[p.lo_tick, p.hi_tick]) FROM cdc_hooks.place p);
 
 -- name: trim_progress
 -- Progress that newer progress has replaced.
 DELETE FROM cdc_hooks.progress p
- USING cdc_hooks.webhook w
- CROSS JOIN LATERAL (SELECT id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS newest
- WHERE p.webhook_id = w.id AND p.id < newest.id AND p.id > %(after)s AND p.id <= %(upto)s;
+ USING cdc_hooks.place AS newest
+ WHERE p.webhook_id = newest.webhook_id AND p.id < newest.progress_id AND p.id > %(after)s AND p.id <= %(upto)s;
 
 -- name: newest_progress
 SELECT coalesce(max(id), 0) FROM cdc_hooks.progress;
@@ -228,9 +223,7 @@ SELECT pg_catalog.pg_backend_pid();
 
 -- name: oldest_newest_progress
 -- The oldest of the webhooks' newest progress.
-SELECT coalesce(min(newest.id) - 1, 0)
-  FROM cdc_hooks.webhook w
- CROSS JOIN LATERAL (SELECT id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS newest;
+SELECT coalesce(min(progress_id) - 1, 0) FROM cdc_hooks.place;
 
 -- name: behind
 -- How far webhooks are behind the log: ids given out since (of all tables, also of transactions that were rolled back:

@@ -13,12 +13,11 @@ UPDATE cdc_hooks.leader SET generation = generation + 1, holder = 'rebase', sinc
 -- name: record_gaps
 -- What lies between each webhook's place and the end of the log that came with the dump.
 INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
-SELECT w.id, greatest(p.after_id, t.upto_id), s.last_value, 'rebase: the log of another cluster was discarded'
-  FROM cdc_hooks.webhook w
+SELECT p.webhook_id, greatest(p.after_id, t.upto_id), s.last_value, 'rebase: the log of another cluster was discarded'
+  FROM cdc_hooks.place p
  CROSS JOIN cdc_hooks.change_id s
-  JOIN LATERAL (SELECT n.lo_tick, n.after_id FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS p ON true
   JOIN cdc_hooks.tick t ON t.id = p.lo_tick
- WHERE w.state <> 'retired';
+ WHERE p.state <> 'retired';
 
 -- name: empty
 TRUNCATE cdc_hooks.change, cdc_hooks.progress;

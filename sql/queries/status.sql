@@ -23,8 +23,8 @@ SELECT w.name, w.state, w.delivered, w.last_success_at, w.last_error_at, w.last_
   LEFT JOIN LATERAL (
         SELECT greatest(p.after_id, t.upto_id) AS id, t.at,
                (SELECT n.at FROM cdc_hooks.tick n WHERE n.id > p.lo_tick ORDER BY n.id LIMIT 1) AS next_at
-          FROM cdc_hooks.progress p JOIN cdc_hooks.tick t ON t.id = p.lo_tick
-         WHERE p.webhook_id = w.id ORDER BY p.id DESC LIMIT 1) AS place ON true
+          FROM cdc_hooks.place p JOIN cdc_hooks.tick t ON t.id = p.lo_tick
+         WHERE p.webhook_id = w.id) AS place ON true
   LEFT JOIN LATERAL (
         SELECT d.next_attempt_at, d.attempts, d.last_error FROM cdc_hooks.delivery d
          WHERE d.webhook_id = w.id AND d.state = 'retrying' ORDER BY d.next_attempt_at LIMIT 1) AS retrying ON true
