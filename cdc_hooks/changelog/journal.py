@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.changelog.lease import LEASE_S, Lease
-from cdc_hooks.changelog.stretch import Stretch, decode
+from cdc_hooks.changelog.stretch import Columns, columns_of
 from cdc_hooks.changelog.window import Progress, Window, window_of
 from cdc_hooks.model import Gap
 from cdc_hooks.sql import queries
@@ -40,7 +40,7 @@ class Look:
 
     oldest_xid: int
     window: Window | None
-    stretch: Stretch | None = None
+    columns: Columns | None = None
     claimed: bool = False
 
 
@@ -142,7 +142,7 @@ class Journal:
         oldest_xid, *window, claimed = (await cursor.fetchone())[:_PAGE]
         if window[0] is None:
             return Look(oldest_xid, None)
-        return Look(oldest_xid, window_of(tuple(window)), decode(cursor.pgresult, _PAGE), claimed)
+        return Look(oldest_xid, window_of(tuple(window)), columns_of(cursor.pgresult, _PAGE), claimed)
 
     async def _execute(self, query: str, **parameters: Any) -> Any:
         try:

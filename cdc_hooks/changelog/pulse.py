@@ -155,9 +155,10 @@ class Pulse:
         if look.window is None:
             return False
         page = None
-        if look.stretch is not None:
-            self._on_read(look.stretch.kinds)
-            page = Page(look.window, look.window.after_id, look.window.upto_id, True, look.stretch.changes)
+        if look.columns is not None:
+            stretch = look.columns.decode()
+            self._on_read(stretch.kinds)
+            page = Page(look.window, look.window.after_id, look.window.upto_id, True, stretch.changes)
         self._head.move(look.window, page, waiting.shapes if look.claimed else _NOTHING)
         return True
 

@@ -10,13 +10,12 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.connection import translated
-from cdc_hooks.changelog.stretch import Kinds, Stretch, decode
+from cdc_hooks.changelog.stretch import Columns, Kinds, Stretch, columns_of
 from cdc_hooks.changelog.window import MAX_PAGE_BYTES, MAX_PAGE_ROWS, Page, Window, segment_end, window_of
 from cdc_hooks.sql import queries
 
 _SQL = queries("changelog")
 _NO_LIMIT = 2**62
-_SHARED_PAGES = 4
 _SHORT = 20_000
 """Windows of at most so many ids are read on a connection of their own, so that catching up does not hold them up."""
 
@@ -39,8 +38,9 @@ class Reader:
         # Each webhook may hold two pages: many of them share the memory that few may use.
         self._max_rows = max(1_000, min(MAX_PAGE_ROWS, 80_000 // max(1, webhooks)))
         self._max_bytes = max(MAX_PAGE_BYTES // 8, min(MAX_PAGE_BYTES, 8 * MAX_PAGE_BYTES // max(1, webhooks)))
+        self._max_shared = 2 * webhooks + 2
         self._on_read = on_read
-        self._shared: OrderedDict[_Key, asyncio.Task[Page]] = OrderedDict()
+        self._shared: OrderedDict[_Key, asyncio.Task[_Fetched]] = OrderedDict()
 
     async def open_window(self, lo_tick: int, hi_tick: int) -> Window:
         with translated():
@@ -51,35 +51,44 @@ class Reader:
         return window_of(row)
 
     async def page(self, window: Window, after_id: int) -> Page:
-        """The next page of a window after an id, limited in rows and bytes; ``last`` at the window's end."""
-        key = (window.lo_tick, window.hi_tick, after_id)
-        task = self._shared.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.create_task(self._read_next(window, after_id))
-            self._shared[key] = task
-            while len(self._shared) > _SHARED_PAGES:
-                self._shared.popitem(last=False)
+        """The next page of a window after an id, limited in rows and bytes; ``last`` at the window's end.
+
+        The page that follows is asked for at once, so that the server reads it while this one is decoded and delivered.
+        """
         # Shielded: one webhook that stops waiting does not take the page away from the others.
-        return await asyncio.shield(task)
+        fetched = await asyncio.shield(self._fetching(window, after_id))
+        if fetched.to_id < window.upto_id:
+            self._fetching(window, fetched.to_id)
+            await asyncio.sleep(0)  # lets the question be sent, before we are busy
+        return fetched.page()
 
     async def claimed_page(self, window: Window, after_id: int, to_id: int) -> Page:
         """A page whose bounds are fixed already: all of it, whatever the limits are today."""
-        stretch = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
-        return Page(window, after_id, to_id, to_id >= window.upto_id, stretch.changes)
+        columns = await self._read(window, after_id, to_id, _NO_LIMIT, _NO_LIMIT)
+        return _Fetched(window, after_id, to_id, columns, self._on_read).page()
 
-    async def _read_next(self, window: Window, after_id: int) -> Page:
+    def _fetching(self, window: Window, after_id: int) -> asyncio.Task[_Fetched]:
+        key = (window.lo_tick, window.hi_tick, after_id)
+        task = self._shared.get(key)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._shared[key] = asyncio.create_task(self._fetch(window, after_id))
+            # Nobody may ever come for it: then it is no error that it failed.
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            while len(self._shared) > self._max_shared:
+                self._shared.popitem(last=False)
+        return task
+
+    async def _fetch(self, window: Window, after_id: int) -> _Fetched:
         start = after_id
         while after_id < window.upto_id:
             upto = min(window.upto_id, segment_end(after_id + 1))
-            stretch = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
-            if stretch.changes:
-                if stretch.is_full:
-                    upto = stretch.changes[-1].id
-                return Page(window, start, upto, upto >= window.upto_id, stretch.changes)
+            columns = await self._read(window, after_id, upto, self._max_rows, self._max_bytes)
+            if columns.length:
+                return _Fetched(window, start, columns.last_id if columns.is_full else upto, columns, self._on_read)
             after_id = upto
             if after_id < window.upto_id:
                 after_id = await self._leap(after_id, window.upto_id)
-        return Page(window, start, window.upto_id, True, [])
+        return _Fetched(window, start, window.upto_id, None, self._on_read)
 
     async def _leap(self, after_id: int, upto_id: int) -> int:
         """Over ids that are not in the log any more: just before the next one that is."""
@@ -89,7 +98,7 @@ class Reader:
         assert row is not None
         return upto_id if row[0] is None else max(after_id, min(upto_id, row[0] - 1))
 
-    async def _read(self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int) -> Stretch:
+    async def _read(self, window: Window, after_id: int, upto_id: int, max_rows: int, max_bytes: int) -> Columns:
         connection = self._live if upto_id - after_id <= _SHORT else self._history
         parameters = {
             "after_id": after_id,
@@ -103,7 +112,29 @@ class Reader:
         with translated():
             cursor = await connection.execute(_SQL["page"], parameters)
         assert cursor.pgresult is not None
-        stretch = decode(cursor.pgresult)
-        assert stretch is not None
-        self._on_read(stretch.kinds)
-        return stretch
+        columns = columns_of(cursor.pgresult)
+        assert columns is not None
+        return columns
+
+
+class _Fetched:
+    """A page that has come. It is decoded when somebody wants it, once."""
+
+    def __init__(
+        self, window: Window, after_id: int, to_id: int, columns: Columns | None, on_read: Callable[[Kinds], None]
+    ) -> None:
+        self.to_id = to_id
+        self._window = window
+        self._after_id = after_id
+        self._columns = columns
+        self._on_read = on_read
+        self._page: Page | None = None
+
+    def page(self) -> Page:
+        if self._page is None:
+            stretch = Stretch([], {}) if self._columns is None else self._columns.decode()
+            self._on_read(stretch.kinds)
+            last = self.to_id >= self._window.upto_id
+            self._page = Page(self._window, self._after_id, self.to_id, last, stretch.changes)
+            self._columns = None  # not kept twice
+        return self._page

@@ -14,62 +14,82 @@ from cdc_hooks.model import Action, Change
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-_ACTIONS = {b"I": Action.INSERT, b"U": Action.UPDATE, b"D": Action.DELETE, b"T": Action.TRUNCATE}
-_BETWEEN = b"\x1f"
-_COLUMNS = 9
-_new_change = partial(tuple.__new__, Change)  # what NamedTuple's constructor comes to, at a fraction of its price
-
-
 Kinds = dict[tuple[str, Action], int]
 """How many changes there are of each table and action."""
 
+_ACTIONS = {b"I": Action.INSERT, b"U": Action.UPDATE, b"D": Action.DELETE, b"T": Action.TRUNCATE}
+_BETWEEN = b"\x1f"
+_new_change = partial(tuple.__new__, Change)  # what NamedTuple's constructor comes to, at a fraction of its price
+
 
 class Stretch(NamedTuple):
-    """Changes in order of their ids; ``is_full``: a limit ended it, there may be more before its upper bound."""
+    """Changes in order of their ids."""
 
     changes: list[Change]
     kinds: Kinds
+
+
+class Columns(NamedTuple):
+    """A ``cdc_hooks.page`` as it came. ``is_full``: a limit ended it, there may be more before its upper bound."""
+
+    length: int
     is_full: bool
+    ids: bytes
+    kinds: bytes
+    keys: bytes | None
+    old_keys: bytes | None
+    times: bytes
+    data: bytes | None
+    truncated: bytes | None
+
+    @property
+    def last_id(self) -> int:
+        return int(self.ids[self.ids.rfind(_BETWEEN) + 1 :])
+
+    def decode(self) -> Stretch:
+        """The changes; what is JSON in them is not parsed.
+
+        Raises DatabaseError if the columns are not equally long: somebody else has written to the log.
+        """
+        count = self.length
+        if not count:
+            return Stretch([], {})
+        raw_kinds = self.kinds.split(_BETWEEN)
+        alike = raw_kinds.count(raw_kinds[0]) == count  # as most pages are: then nothing is looked up for each
+        counts = {raw_kinds[0]: count} if alike else Counter(raw_kinds)
+        try:
+            known = {raw: (raw[1:].decode(), _ACTIONS[raw[:1]]) for raw in counts}
+            tables, actions = (
+                repeat(known[raw_kinds[0]][n], count) if alike else [known[raw][n] for raw in raw_kinds] for n in (0, 1)
+            )
+            columns: tuple[Iterable[Any], ...] = (
+                map(int, self.ids.split(_BETWEEN)),
+                tables,
+                actions,
+                _values(self.keys, count),
+                _values(self.old_keys, count),
+                self.times.split(_BETWEEN),
+                _values(self.data, count),
+                map(bool, _values(self.truncated, count)),
+            )
+            changes = list(map(_new_change, zip(*columns, strict=True)))
+        except (KeyError, ValueError) as error:
+            raise DatabaseError(
+                "the change log holds a row that capture did not write (a control character in it)",
+                hint="find out who else writes to cdc_hooks.change: only the capture functions should",
+            ) from error
+        return Stretch(changes, {known[raw]: number for raw, number in counts.items()})
 
 
-def decode(result: PGresult, first_column: int = 0) -> Stretch | None:
-    """A row's ``cdc_hooks.page``, which begins at a column; None if it is null. What is JSON is not parsed.
-
-    Raises DatabaseError if the columns are not equally long: somebody else has written to the log.
-    """
-    length, is_full, ids, kinds, keys, old_keys, times, data, truncated = (
-        result.get_value(0, column) for column in range(first_column, first_column + _COLUMNS)
-    )
+def columns_of(result: PGresult, first: int = 0) -> Columns | None:
+    """Those of a row whose ``cdc_hooks.page`` begins at a column; None if it is null."""
+    length, is_full, *rest = (result.get_value(0, first + n) for n in range(len(Columns._fields)))
     if length is None:
         return None
-    if not ids or not kinds or not times:
-        return Stretch([], {}, False)
-    count = int(length)
-    raw_kinds = kinds.split(_BETWEEN)
-    alike = raw_kinds.count(raw_kinds[0]) == count  # as most pages are: what follows is then done once, not for each
-    counts = {raw_kinds[0]: count} if alike else Counter(raw_kinds)
-    try:
-        known = {raw: (raw[1:].decode(), _ACTIONS[raw[:1]]) for raw in counts}
-        tables, actions = (
-            repeat(known[raw_kinds[0]][n], count) if alike else [known[raw][n] for raw in raw_kinds] for n in (0, 1)
-        )
-        columns: tuple[Iterable[Any], ...] = (
-            map(int, ids.split(_BETWEEN)),
-            tables,
-            actions,
-            _values(keys, count),
-            _values(old_keys, count),
-            times.split(_BETWEEN),
-            _values(data, count),
-            map(bool, _values(truncated, count)),
-        )
-        changes = list(map(_new_change, zip(*columns, strict=True)))
-    except (KeyError, ValueError) as error:
-        raise DatabaseError(
-            "the change log holds a row that capture did not write (a control character in it)",
-            hint="find out who else writes to cdc_hooks.change: only the capture functions should",
-        ) from error
-    return Stretch(changes, {known[raw]: number for raw, number in counts.items()}, is_full == b"t")
+    ids, kinds, keys, old_keys, times, data, truncated = rest
+    return Columns(
+        int(length), is_full == b"t", ids or b"", kinds or b"", keys, old_keys, times or b"", data, truncated
+    )
 
 
 def _values(column: bytes | None, count: int) -> Iterable[bytes | None]:

@@ -1,7 +1,7 @@
 """One webhook's way through the log, round by round.
 
 A round: take the next page, shape it into lanes of batches, claim it (from then on the batches are fixed), deliver the
-lanes side by side, acknowledge. The next page is read while this one is on its way. A claim is durable before the first
+lanes side by side, acknowledge. The reader reads the next page meanwhile. A claim is durable before the first
 of its batches is sent; acknowledgements follow within milliseconds, and what a crash finds unrecorded is sent again.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,6 @@ class Worker:
         self._fruitful = True
         self._claimed: Page | None = None
         self._next: asyncio.Task[Page] | None = None
-        self._ahead: asyncio.Task[Page] | None = None
 
     @property
     def progress(self) -> Progress:
@@ -141,7 +139,6 @@ class Worker:
                 if page is None or self._stopping:
                     break
                 this = self._round(page)
-                self._read_ahead(page)
                 self._fruitful = any(this.lanes)
                 if self._fruitful:
                     if page is not self._claimed:
@@ -153,10 +150,6 @@ class Worker:
             await self._recorder.flush()
         finally:
             await self._recorder.close()
-            if self._ahead is not None:
-                self._ahead.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await self._ahead
 
     def look_for_gaps(self) -> None:
         """There may be a gap that the receiver must be told of, before what comes after it."""
@@ -207,11 +200,6 @@ class Worker:
         return page
 
     async def _next_page(self) -> Page:
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            following = await ahead
-            self._window = following.window
-            return following
         if self._window is not None:
             return await self._reader.page(self._window, self._progress.after_id)
         lo = self._progress.lo_tick
@@ -235,11 +223,6 @@ class Worker:
         # Recorded, so that the ticks are not trimmed meanwhile: it may take long to read.
         self._recorder.soon(Progress(lo, hi, self._window.after_id), 0.0)
         return await self._reader.page(self._window, self._window.after_id)
-
-    def _read_ahead(self, page: Page) -> None:
-        """Begin to read what follows a page in its window."""
-        if not page.last:
-            self._ahead = asyncio.create_task(self._reader.page(page.window, page.to_id))
 
     # -- rounds ---------------------------------------------------------------------------------------------------
 

@@ -33,10 +33,10 @@ def test_a_short_window_comes_with_its_changes_claimed_for_those_who_wait(log_ds
                 append(writer, 18)
             look = await log.journal.look(Waiting(0, {waits: "a1", waits_too: "b2"}))
             assert look.window is not None
-            assert look.stretch is not None
+            assert look.columns is not None
             assert look.claimed
-            assert look.stretch.changes == await log.read(look.window)
-            assert look.stretch.kinds == {("public.orders", Action.UPDATE): 2}
+            assert look.columns.decode().changes == await log.read(look.window)
+            assert look.columns.decode().kinds == {("public.orders", Action.UPDATE): 2}
             claim = Progress(0, look.window.hi_tick, look.window.after_id, look.window.upto_id, (), "a1")
             assert await progress_of(log.connection, waits) == claim
             assert (await progress_of(log.connection, waits_too)).shape == "b2"  # type: ignore[union-attr]
@@ -57,7 +57,7 @@ def test_nothing_is_claimed_of_a_window_that_begins_elsewhere(log_dsn: str) -> N
                 assert (await log.journal.look()).window is not None
                 append(writer, 2)
             look = await log.journal.look(Waiting(0, {webhook: "a1"}))
-            assert look.stretch is not None
+            assert look.columns is not None
             assert not look.claimed
             assert await progress_of(log.connection, webhook) == Progress(0, 0, 0)
 
@@ -74,7 +74,7 @@ def test_a_window_that_is_long_or_large_is_left_to_the_reader(log_dsn: str, coun
                     append(writer, key, data='{"note": "' + "x" * size + '"}')
             look = await log.journal.look(Waiting(0, {webhook: "a1"}))
             assert look.window is not None
-            assert look.stretch is None
+            assert look.columns is None
             assert not look.claimed
             assert await progress_of(log.connection, webhook) == Progress(0, 0, 0)
             assert len(await log.read(look.window)) == count
@@ -130,14 +130,14 @@ def test_every_kind_of_change_is_read_as_it_was_written(log_dsn: str) -> None:
                 ).fetchall()
             look = await log.journal.look()
             assert look.window is not None
-            assert look.stretch is not None
-            assert look.stretch.changes == await log.read(look.window) == [
+            assert look.columns is not None
+            assert look.columns.decode().changes == await log.read(look.window) == [
                 Change(number, table, dict(zip("IUDT", Action, strict=True))[action], _bytes(key), _bytes(old_key),
                        at.encode(), _bytes(data), truncated is True)
                 for number, ((action, table, key, old_key, data, truncated), (at,)) in enumerate(
                     zip(rows, times, strict=True), 1)
             ]  # fmt: skip
-            assert look.stretch.kinds[("public.orders", Action.UPDATE)] == 3
+            assert look.columns.decode().kinds[("public.orders", Action.UPDATE)] == 3
 
     run(main)
 
