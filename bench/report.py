@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-_LIBRARIES = ("cdc-hooks", "psycopg", "aiohttp", "uvloop")
+_LIBRARIES = ("cdc-hooks", "psycopg", "httptools", "uvloop")
 
 
 @dataclass(frozen=True)

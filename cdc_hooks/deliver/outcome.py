@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Failure(StrEnum):
@@ -18,8 +18,7 @@ class Failure(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One attempt. Either the receiver answered (``status``) or something else happened (``error``, ``detail``)."""
 
     status: int | None = None

@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import re
 import time
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from yarl import URL
 
 from cdc_hooks import __version__
+from cdc_hooks.deliver.http1 import Pool
 from cdc_hooks.deliver.outcome import Failure, Outcome
-from cdc_hooks.deliver.transport import open_session, plain, tls_context, translate
+from cdc_hooks.deliver.transport import connect, look_up, plain, tls_context, translate
+from cdc_hooks.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import aiohttp
-    from aiohttp.abc import AbstractResolver
-
+    from cdc_hooks.deliver.http1 import Answer, Connection
+    from cdc_hooks.deliver.transport import Resolver
     from cdc_hooks.model import Message
 
-_KEPT_BYTES = 16 * 1024
-_DRAINED_BYTES = 64 * 1024
 _DRAINED_S = 2.0
-# How long a success waits for the end of its body before the rest is left to a task: a receiver that sends headers and
+# How long a success waits for the end of its body before the rest is read without it: a receiver that sends headers and
 # body in two packets keeps its connection, one that drips holds up nobody.
 _GRACE_S = 0.05
 _KEPT_HEADERS = 32
-# aiohttp writes larger ones in pieces if they come as a file.
-_ONE_PIECE_BYTES = 512 * 1024
+_LONGEST_NAME = 500
+_FRAMING = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# No control characters but tabs; Latin-1.
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Sender:
     """The connections to one webhook's receiver.
 
     ``headers`` (with those for authentication) go with every request and cannot replace our own. ``max_connections`` is
-    how many posts are under way at once. ``resolver`` looks up names, and may refuse addresses by raising OSError; it
-    is not asked about a URL whose host is an address. Raises ConfigError if ``ca_file`` cannot be read.
+    how many posts are under way at once; others wait. ``resolver`` is asked for the addresses of every connection, also
+    where the URL's host is an address, and may refuse by raising OSError. Raises ConfigError if the URL or a header
+    cannot be sent, or ``ca_file`` cannot be read.
     """
 
     def __init__(
@@ -51,114 +54,144 @@ class Sender:
         ca_file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 1,
-        resolver: AbstractResolver | None = None,
+        resolver: Resolver = look_up,
     ) -> None:
-        self._url = URL(url)
-        self._connect_timeout_s = connect_timeout_s
+        host, port, secure, request = _target(url)
+        self._tls = tls_context(ca_file) if secure else None
+        self._head = request + _lines(_fixed(headers or {}))
         self._total_timeout_s = total_timeout_s
-        self._tls = tls_context(ca_file) if self._url.scheme == "https" else None
-        self._headers = {name.lower(): value for name, value in (headers or {}).items()} | {
-            "content-type": "application/json",
-            "user-agent": f"cdc-hooks/{__version__}",
-            "accept-encoding": "identity",
-        }
         self._max_connections = max_connections
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-        self._drains: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(max_connections)
+        self._pool = Pool(partial(connect, host, port, self._tls, resolver, connect_timeout_s))
+        self._drains: set[asyncio.Future[None]] = set()
 
     async def post(self, message: Message, headers: Mapping[str, str]) -> Outcome:
         """Send it once; ``headers`` carry the signature. Whatever the network or the receiver does is an outcome."""
         started = time.perf_counter()
-        deadline = asyncio.timeout(self._total_timeout_s)
         try:
-            async with deadline:
-                response = await self._request(message.body, headers)
+            connection = await self._request(message.body, headers)
         except Exception as error:  # noqa: BLE001 - "whatever": a bug in the client must not stop a webhook, either
-            failure, detail = translate(error, self._connect_timeout_s)
-            if deadline.expired():
-                failure, detail = Failure.TIMEOUT, f"no answer within {self._total_timeout_s:g} s"
+            failure, detail = translate(error, self._total_timeout_s)
             return Outcome(error=failure, detail=detail, duration_s=time.perf_counter() - started)
         # The headers are here: from now on nothing changes what the attempt has come to.
         duration = time.perf_counter() - started
-        patience = _GRACE_S if 200 <= response.status < 300 else _DRAINED_S
-        body = await self._beginning(response, min(patience, self._total_timeout_s - duration))
-        return _outcome(response, body, duration)
+        answer = connection.answer
+        try:
+            if not answer.ended:
+                patience = _GRACE_S if 200 <= (answer.status or 0) < 300 else _DRAINED_S
+                await connection.rest(min(patience, self._total_timeout_s - duration))
+        finally:
+            self._let_go(connection)
+        return _outcome(answer, duration)
 
     async def aclose(self) -> None:
         """Close all connections. Safe to repeat."""
-        for drain in self._drains:
-            drain.cancel()
-        await asyncio.gather(*self._drains, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        await self._pool.aclose()
 
-    async def _request(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        if self._session is None:  # not earlier: it belongs to the running event loop
-            self._session = open_session(self._tls, self._connect_timeout_s, self._max_connections, self._resolver)
-        return await self._session.post(
-            self._url,
-            data=body if len(body) <= _ONE_PIECE_BYTES else io.BytesIO(body),
-            headers={**self._headers, **headers},
-            allow_redirects=False,
-        )
-
-    async def _beginning(self, response: aiohttp.ClientResponse, patience_s: float) -> bytes:
-        """The first bytes of the body, as many as are kept. The rest is read and forgotten by a task."""
-        content = response.content
-        if content.is_eof() and content.exception() is None:  # it came with the headers
-            return content.read_nowait(_KEPT_BYTES)
-        kept = b""
+    async def _request(self, body: bytes, headers: Mapping[str, str]) -> Connection:
+        """A connection with the beginning of an answer. It has one of the places, until it is let go."""
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (self._head, _lines(headers), len(body))
+        deadline = asyncio.get_running_loop().time() + self._total_timeout_s
+        connection = await self._place(deadline)
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    while more := await content.read(_KEPT_BYTES - len(kept)):
-                        kept += more
-        except asyncio.CancelledError:
-            response.close()
+            await connection.request(head, body, deadline)
+        except BaseException:
+            self._places.release()
             raise
-        except Exception:  # noqa: BLE001 - the body broke off, or was not what the headers said
-            response.close()
-        if not response.closed:
-            self._forget_rest(response)
-        return kept
+        return connection
 
-    def _forget_rest(self, response: aiohttp.ClientResponse) -> None:
-        if len(self._drains) >= self._max_connections:  # not worth yet another connection
-            response.close()
-            return
-        drain = asyncio.create_task(_drain(response))
-        self._drains.add(drain)
+    async def _place(self, deadline: float) -> Connection:
+        """One of the places, and a connection for it."""
+        if not self._places.locked() and (connection := self._pool.idle()):
+            await self._places.acquire()  # there is one: this does not wait
+            return connection
+        async with asyncio.timeout_at(deadline):
+            await self._places.acquire()
+            try:
+                return self._pool.idle() or await self._pool.connect()
+            except BaseException:
+                self._places.release()
+                raise
 
-        # Not in the task itself: one that is cancelled before it begins runs none of its code.
-        def done(drain: asyncio.Task[None]) -> None:
-            self._drains.discard(drain)
-            if not response.closed:  # at its end it closes itself, and hands back the connection
-                response.close()
+    def _let_go(self, connection: Connection) -> None:
+        self._places.release()
+        over = connection.over
+        if over is None or over.done():
+            self._pool.put_back(connection)
+        elif len(self._drains) >= self._max_connections:  # not worth yet another connection
+            connection.close()
+        else:
+            self._forget_rest(connection, over)
 
-        drain.add_done_callback(done)
+    def _forget_rest(self, connection: Connection, over: asyncio.Future[None]) -> None:
+        """Nobody waits for it any more: it reads on until the end, so that it can be used again, but not for ever."""
+        timer = asyncio.get_running_loop().call_later(_DRAINED_S, connection.close)
+        self._drains.add(over)
+
+        def done(over: asyncio.Future[None]) -> None:
+            timer.cancel()
+            self._drains.discard(over)
+            self._pool.put_back(connection)
+
+        over.add_done_callback(done)
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read on until the end, so that the connection can be used again, but not for ever."""
-    left = _DRAINED_BYTES
-    # Whatever goes wrong: nobody waits for this, and the connection is closed.
-    with suppress(Exception):
-        async with asyncio.timeout(_DRAINED_S):
-            while more := await response.content.read(left):
-                left -= len(more)
+def _target(url: str) -> tuple[str, int, bool, bytes]:
+    """Host, port, whether it is https, and how a request begins. ConfigError, without the URL: it may hold a secret."""
+    try:
+        # The path and the query are sent as they are configured, not as yarl would write them.
+        to, target = URL(url), URL(url, encoded=True).raw_path_qs.encode("ascii")
+    except ValueError:  # of yarl, or of a codec
+        to, target = URL(), b""
+    host, port = to.raw_host, to.port
+    if not host or not port or to.scheme not in {"http", "https"} or " " in url or not url.isprintable():
+        raise ConfigError(
+            "the URL of a webhook cannot be used",
+            hint="it begins with https:// or http:// and a host; spaces and what is not ASCII are percent-encoded",
+        )
+    request = b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (target, str(to.host_port_subcomponent).encode("ascii"))
+    return host, port, to.scheme == "https", request
 
 
-def _outcome(response: aiohttp.ClientResponse, body: bytes, duration_s: float) -> Outcome:
-    headers = response.headers
-    location = headers.get("location")
-    retry_after = headers.get("retry-after")
-    followable = 300 <= response.status < 400 and location is not None
+def _fixed(configured: Mapping[str, str]) -> dict[str, str]:
+    """The headers that are the same for all requests; raises ConfigError for those that cannot be sent."""
+    fixed = {}
+    for name, value in configured.items():
+        lower = name.lower()
+        if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ConfigError(
+                f"the header {plain(name)} cannot be sent",
+                hint="a name has letters, digits and '-'; a value has one line, and no characters beyond Latin-1",
+            )
+        if lower not in _FRAMING and not lower.startswith("webhook-"):  # each message has its own
+            fixed[lower] = value
+    return fixed | {
+        "content-type": "application/json",
+        "user-agent": f"cdc-hooks/{__version__}",
+        "accept-encoding": "identity",
+    }
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not lines.count("\r") == lines.count("\n") == len(headers):
+        raise ValueError("there is a line break in a header")
+    return lines.encode("latin-1")
+
+
+def _outcome(answer: Answer, duration_s: float) -> Outcome:
+    status = answer.status
+    # Names are ASCII, or the parser would have refused them.
+    headers = [(name.decode().lower(), value.decode(errors="replace")) for name, value in answer.headers]
+    first = dict(reversed(headers))
+    location = first.get("location")
+    retry_after = first.get("retry-after")
+    followable = location is not None and status is not None and 300 <= status < 400
     return Outcome(
-        status=response.status,
+        status=status,
         error=Failure.REDIRECT if followable else None,
-        headers=tuple((plain(name).lower(), plain(value)) for name, value in list(headers.items())[:_KEPT_HEADERS]),
-        body=body,
+        headers=tuple([(name[:_LONGEST_NAME], plain(value)) for name, value in headers[:_KEPT_HEADERS]]),
+        body=answer.body,
         retry_after=None if retry_after is None else plain(retry_after),
         location=None if location is None else plain(location, longest=2048),
         duration_s=duration_s,

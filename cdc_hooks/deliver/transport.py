@@ -1,29 +1,38 @@
-"""The HTTP client underneath ``post``: how it is set up, and what its exceptions mean. The edge to aiohttp and ssl."""
+"""The way to a receiver: TLS, connecting, and what the errors of it mean. The edge to sockets and ssl."""
 
 from __future__ import annotations
 
-import math
+import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import aiohttp
+from aiohappyeyeballs import AddrInfoType, start_connection
 
+from cdc_hooks.deliver.http1 import BadAnswer, Connection
 from cdc_hooks.deliver.outcome import Failure
 from cdc_hooks.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiohttp.abc import AbstractResolver
+Resolver = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
+"""From a host and a port to addresses, as those of ``socket.getaddrinfo``. May refuse by raising OSError."""
 
-# Common servers (Node.js, uvicorn, Apache) close a connection that was idle for 5 s. A request that crosses such a
-# close is lost and cannot be told from one that was processed, so we are the first to close.
-_IDLE_S = 4.0
-_MAX_HEADERS = 64
-_MAX_HEADER_BYTES = 8190
+# How long the first address is tried alone before the next one is tried, too (RFC 8305).
+_NEXT_ADDRESS_S = 0.25
+
+
+class NoConnection(Exception):
+    """There is no connection; what kind of failure that is, and what to call it."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+        self.detail = detail
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -51,50 +60,66 @@ def _tls_context(ca_file: Path | None, _written_at: int) -> ssl.SSLContext:
     return context
 
 
-def open_session(
-    tls: ssl.SSLContext | None, connect_timeout_s: float, max_connections: int, resolver: AbstractResolver | None
-) -> aiohttp.ClientSession:
-    """Connections to one receiver. Nothing comes from the environment: no proxies, no netrc; no cookies are kept."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            # Twice: an answer's body may still be drained while the next request is under way.
-            limit=2 * max_connections,
-            ssl=tls or True,
-            keepalive_timeout=_IDLE_S,
-            resolver=resolver or aiohttp.ThreadedResolver(),
-        ),
-        # The whole attempt has a deadline in post; "connect" is name lookup, TCP and TLS. Nothing is rounded up.
-        timeout=aiohttp.ClientTimeout(
-            total=None, connect=connect_timeout_s, sock_connect=None, ceil_threshold=math.inf
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-        max_headers=_MAX_HEADERS,
-    )
+async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The addresses of a host, as this machine resolves names."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def translate(error: Exception, connect_timeout_s: float) -> tuple[Failure, str]:
-    """What kind of failure an exception of the client is, and what to call it."""
+async def connect(host: str, port: int, tls: ssl.SSLContext | None, resolver: Resolver, timeout_s: float) -> Connection:
+    """A new connection, in time: name lookup, TCP, TLS. Raises NoConnection.
+
+    Nothing comes from the environment: no proxies, no netrc.
+    """
+    deadline = asyncio.timeout(timeout_s)
+    try:
+        async with deadline:
+            return await _connect_to(await _addresses(host, port, resolver), host, tls)
+    except ssl.SSLError as error:
+        raise NoConnection(Failure.TLS, _tls_words(error)) from error
+    except OSError as error:
+        if deadline.expired():
+            raise NoConnection(Failure.TIMEOUT, f"no connection within {timeout_s:g} s") from error
+        raise NoConnection(Failure.CONNECT, _words(error)) from error
+
+
+async def _addresses(host: str, port: int, resolver: Resolver) -> Sequence[AddrInfoType]:
+    try:
+        addresses = await resolver(host, port)
+    except (OSError, UnicodeError) as error:
+        raise NoConnection(Failure.CONNECT, f"{host} cannot be resolved: {_words(error)}") from error
+    if not addresses:
+        raise NoConnection(Failure.CONNECT, f"{host} cannot be resolved: it has no address")
+    return addresses
+
+
+async def _connect_to(addresses: Sequence[AddrInfoType], host: str, tls: ssl.SSLContext | None) -> Connection:
+    sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+    connection = Connection()
+    # Certificates name hosts without the dot at their end.
+    name = host.rstrip(".") if tls else None
+    try:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
+    except BaseException:
+        connection.close()
+        sock.close()
+        raise
+    return connection
+
+
+def translate(error: Exception, total_timeout_s: float) -> tuple[Failure, str]:
+    """What kind of failure an exception of an attempt is, and what to call it."""
     match error:
-        case aiohttp.ConnectionTimeoutError():
-            return Failure.TIMEOUT, f"no connection within {connect_timeout_s:g} s"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return Failure.TLS, _tls_words(error.__cause__)
-        case aiohttp.ClientConnectorDNSError():
-            return Failure.CONNECT, f"{error.host} cannot be resolved: {_words(error.os_error)}"
-        case aiohttp.ClientConnectorError():
-            return Failure.CONNECT, _words(error.os_error)
-        case aiohttp.ServerDisconnectedError():
-            return Failure.RESET, "the connection was closed before an answer came"
-        case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
-            return Failure.TLS, _tls_words(error.__cause__)
-        case aiohttp.ClientConnectionError():
+        case NoConnection():
+            return error.failure, error.detail
+        case BadAnswer():
+            return Failure.PROTOCOL, plain(str(error))
+        case TimeoutError() if error.errno is None:  # ours; the system's, which ends a connection, has a number
+            return Failure.TIMEOUT, f"no answer within {total_timeout_s:g} s"
+        case ssl.SSLError():
+            return Failure.TLS, _tls_words(error)
+        case OSError():
             return Failure.RESET, _words(error)
-        case aiohttp.ClientResponseError():
-            return Failure.PROTOCOL, plain(error.message.strip().partition("\n")[0].rstrip(":"))
         case _:
             return Failure.OTHER, plain(f"{type(error).__name__}: {error}")
 
@@ -105,11 +130,10 @@ def plain(text: str, longest: int = 500) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _tls_words(error: BaseException | None) -> str:
+def _tls_words(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return plain(f"certificate verify failed: {error.verify_message}")
-    reason = error.reason if isinstance(error, ssl.SSLError) else None
-    return reason.lower().replace("_", " ") if reason else plain(str(error))
+    return error.reason.lower().replace("_", " ") if error.reason else plain(str(error))
 
 
 def _words(error: BaseException) -> str:
@@ -118,4 +142,5 @@ def _words(error: BaseException) -> str:
         return plain((error.strerror or str(error)).lower())
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno).lower()
-    return plain(str(error)) or type(error).__name__
+    # Who hangs up in the middle of a handshake is a ConnectionResetError without words.
+    return plain(str(error)) or ("the connection was closed" if isinstance(error, ConnectionError) else "unknown error")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
-from aiohttp import ThreadedResolver
 
 from cdc_hooks import __version__
 from cdc_hooks.config.credentials import signing_key
@@ -203,12 +202,11 @@ def test_a_failure_whose_body_hangs_keeps_to_the_deadline(monkeypatch: pytest.Mo
 
 
 def test_no_connection() -> None:
-    class Stuck(ThreadedResolver):
-        async def resolve(self, *args, **options):
-            await asyncio.Event().wait()
+    async def stuck(_host, _port):
+        await asyncio.Event().wait()
 
     async def run() -> Outcome:
-        to = sender("http://receiver.example/", connect_timeout_s=SHORT_S, resolver=Stuck())
+        to = sender("http://receiver.example/", connect_timeout_s=SHORT_S, resolver=stuck)
         try:
             return await post(to)
         finally:
@@ -233,12 +231,11 @@ def test_connection_refused() -> None:
 
 
 def test_a_name_that_the_resolver_refuses() -> None:
-    class Nobody(ThreadedResolver):
-        async def resolve(self, host, *args, **options):
-            raise OSError(f"{host} is a private address")
+    async def nobody(host, _port):
+        raise OSError(f"{host} is a private address")
 
     async def run() -> Outcome:
-        to = sender("http://intranet.example/", resolver=Nobody())
+        to = sender("http://intranet.example/", resolver=nobody)
         try:
             return await post(to)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -132,6 +133,75 @@ def test_connections_are_used_again(authority: trustme.CA, ca_file: Path) -> Non
             await receiver.until(lambda: receiver.open_connections == 0)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("host", "certified", "asked_for"),
+    [
+        ("bücher.example", "xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("receiver.example.", "receiver.example", "receiver.example"),
+        ("127.0.0.1", "127.0.0.1", None),  # addresses are not sent, but verified
+    ],
+)
+def test_the_name_that_is_asked_for_and_verified(
+    authority: trustme.CA, ca_file: Path, host: str, certified: str, asked_for: str | None
+) -> None:
+    names: list[str | None] = []
+
+    async def here(_host, port):
+        return await asyncio.get_running_loop().getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+
+    async def run() -> None:
+        tls = serving(authority.issue_cert(certified))
+        tls.sni_callback = lambda _socket, name, _context: names.append(name)
+        async with Receiver(tls=tls) as receiver:
+            url = f"https://{host}:{receiver.port}/"
+            to = Sender(url, connect_timeout_s=30, total_timeout_s=30, ca_file=ca_file, resolver=here)
+            assert (await to.post(MESSAGE, {})).ok
+            await to.aclose()
+            assert receiver.requests[0].header("host") == f"{certified}:{receiver.port}"
+
+    asyncio.run(run())
+    assert names == [asked_for]
+
+
+def test_an_answer_before_the_end_of_the_request_is_the_answer(authority: trustme.CA, ca_file: Path) -> None:
+    async def too_large(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        stream.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nno!")
+        await stream.drain()
+        stream.transport.abort()
+
+    async def run() -> None:
+        tls = serving(authority.issue_cert("localhost"))
+        async with await asyncio.start_server(too_large, "127.0.0.1", 0, ssl=tls) as server:
+            url = f"https://localhost:{server.sockets[0].getsockname()[1]}/"
+            to = Sender(url, connect_timeout_s=30, total_timeout_s=30, ca_file=ca_file)
+            for _ in range(3):
+                outcome = await to.post(MESSAGE._replace(body=b"x" * 5_000_000), {})
+                assert (outcome.status, outcome.body) == (413, b"no!")
+            await to.aclose()
+
+    asyncio.run(run())
+
+
+def test_closed_during_the_handshake() -> None:
+    async def hang_up(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        stream.close()
+
+    async def run() -> Outcome:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            to = Sender(f"https://localhost:{port}/", connect_timeout_s=30, total_timeout_s=30)
+            try:
+                return await to.post(MESSAGE, {})
+            finally:
+                await to.aclose()
+
+    outcome = asyncio.run(run())
+    assert outcome.error is Failure.CONNECT
+    assert classify(outcome) == "the connection was closed"
 
 
 @pytest.mark.parametrize(

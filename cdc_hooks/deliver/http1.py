@@ -1,0 +1,268 @@
+"""HTTP/1.1 as far as a webhook needs it: one POST at a time on a connection, and connections that wait for the next.
+
+No pipelining, no redirects, no retries, no upgrades. What comes is read by llhttp, from the package httptools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpResponseParser
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+# Common servers (Node.js, uvicorn, Apache) close a connection that was idle for 5 s. A request that crosses such a
+# close is lost and cannot be told from one that was processed, so we are the first to close.
+_IDLE_S = 4.0
+_MAX_FIELDS = 64
+_MAX_FIELD_BYTES = 8190
+_MAX_HEAD_BYTES = 64 * 1024
+_KEPT_BYTES = 16 * 1024
+_MAX_BODY_BYTES = _KEPT_BYTES + 64 * 1024
+# Larger bodies are written in pieces, each when most of the one before is on its way. They are not copied as a whole
+# (nor encrypted at one go), and an answer that comes before their end is known for what it is.
+_PIECE_BYTES = 128 * 1024
+_NO_ANSWER = "the connection was closed before an answer came"
+
+
+class BadAnswer(Exception):
+    """What came is not an answer that we understand; the message says why."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come of an answer so far."""
+
+    status: int | None = None
+    """None until the headers are complete."""
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+    """The beginning of the body; the rest is read and forgotten."""
+    ended: bool = False
+    keep_alive: bool = False
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a receiver, for one request after the other."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is closed for good."""
+        self.over: asyncio.Future[None] | None = None
+        """Where an answer did not come at one go: done when nothing more will come of it."""
+        self.answer = Answer()
+        self.idle_since = 0.0
+        self._abort: Callable[[], None] = lambda: None  # until there is a transport
+        self._headers_came: asyncio.Future[None] | None = None
+        self._parser: HttpResponseParser | None = None  # while something is expected
+        self._read_bytes = 0
+        self._unsent = memoryview(b"")
+        self._paused = False
+        self._early = False  # the answer came before the request was written
+        self._closed_why: Exception | None = None
+
+    async def request(self, head: bytes, body: bytes, deadline: float) -> Answer:
+        """Send it, and return the answer as soon as its headers are here: they decide, whatever the body does.
+
+        Raises BadAnswer, TimeoutError at ``deadline`` (of the loop's clock), and other OSErrors; then, and when it is
+        cancelled, the connection is closed.
+        """
+        if self._closed_why is not None:
+            raise self._closed_why
+        self.answer, self.over, self._read_bytes = Answer(), None, 0
+        self._parser = HttpResponseParser(self)
+        self._headers_came = self._loop.create_future()
+        # asyncio.timeout costs a quarter of the request.
+        timer = self._loop.call_at(deadline, self.close, TimeoutError())
+        try:
+            self._transport.writelines((head, body[:_PIECE_BYTES]))
+            self._unsent = memoryview(body)[_PIECE_BYTES:]
+            self._write_on()
+            await self._headers_came
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+        return self.answer
+
+    async def rest(self, patience_s: float) -> None:
+        """Wait for the end of the answer, but not longer. When it is cancelled, the connection is closed."""
+        if self.over is None:
+            return
+        try:
+            await asyncio.wait([self.over], timeout=patience_s)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request may go this way, as far as can be known."""
+        return self.answer.ended and self.answer.keep_alive and not self._early and self._closed_why is None
+
+    def close(self, why: Exception | None = None) -> None:
+        """Close at once; a request whose headers did not come fails with ``why``. Safe to repeat."""
+        if self._closed_why is None:
+            self._closed_why = why or ConnectionError("the connection was closed")
+            self._parser = None
+            self._abort()
+            self._tell()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._abort = self._transport.abort
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            self.close(BadAnswer("bytes came before there was a request"))
+            return
+        try:
+            self._parser.feed_data(data)
+        except Exception as error:  # noqa: BLE001 - what httptools raises has no narrower base
+            # An exception of a callback hides behind one of the parser's.
+            self.close(error.__context__ if isinstance(error.__context__, BadAnswer) else BadAnswer(str(error)))
+            return
+        self._read_bytes += len(data)
+        if self.answer.ended:
+            self._parser = None
+        elif self._read_bytes > (_MAX_HEAD_BYTES if self.answer.status is None else _MAX_BODY_BYTES):
+            self.close(BadAnswer(f"its headers have more than {_MAX_HEAD_BYTES} bytes"))
+        self._tell()
+
+    def eof_received(self) -> None:
+        self.close(ConnectionResetError(_NO_ANSWER))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(exc or ConnectionResetError(_NO_ANSWER))
+        self.lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._write_on()
+
+    # What the parser calls, from C: an exception stops it.
+
+    def on_message_begin(self) -> None:
+        if self.answer.ended:
+            raise BadAnswer("a second answer came")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self.answer.headers
+        if self.answer.status is not None:
+            return  # a trailer
+        if len(headers) == _MAX_FIELDS:
+            raise BadAnswer(f"it has more than {_MAX_FIELDS} header fields")
+        if len(name) + len(value) > _MAX_FIELD_BYTES:
+            raise BadAnswer(f"one of its header fields has more than {_MAX_FIELD_BYTES} bytes")
+        headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status < 100:
+            raise BadAnswer(f"its status is {status}")
+        if status < 200 and status != 101:
+            self.answer.headers.clear()  # informational: the answer is still to come
+            return
+        self.answer.status = status
+        self._early = len(self._unsent) > 0 or self._transport.get_write_buffer_size() > 0
+        self._read_bytes = 0
+
+    def on_body(self, data: bytes) -> None:
+        answer = self.answer
+        if len(answer.body) < _KEPT_BYTES:
+            answer.body += data[: _KEPT_BYTES - len(answer.body)]
+
+    def on_message_complete(self) -> None:
+        assert self._parser is not None
+        if self.answer.status is not None:
+            self.answer.ended = True
+            self.answer.keep_alive = self._parser.should_keep_alive()
+
+    def _write_on(self) -> None:
+        while self._unsent and not self._paused and self.answer.status is None:
+            piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
+            self._transport.write(piece)
+
+    def _tell(self) -> None:
+        """Wake those who wait for what is now here, or will never come."""
+        answer, came = self.answer, self._headers_came
+        if came is not None and not came.done():
+            if answer.status is not None:
+                came.set_result(None)
+            elif self._closed_why is not None:
+                came.set_exception(self._closed_why)
+        if answer.ended or self._closed_why is not None:
+            if self.over is not None and not self.over.done():
+                self.over.set_result(None)
+        elif answer.status is not None and self.over is None:
+            self.over = self._loop.create_future()
+
+
+class Pool:
+    """The connections to one receiver: all that are open, and those that are idle."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+        self._connect = connect
+        self._open: set[Connection] = set()
+        self._idle: deque[Connection] = deque()  # the longest idle first
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def idle(self) -> Connection | None:
+        """The connection that was used last, if it is still good."""
+        earliest = asyncio.get_running_loop().time() - _IDLE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > earliest:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self) -> Connection:
+        """A new connection. Raises what ``connect`` raises."""
+        connection = await self._connect()
+        self._open.add(connection)
+        connection.lost.add_done_callback(lambda _: self._open.discard(connection))
+        if self._closed:
+            connection.close()  # its request will say so
+        return connection
+
+    def put_back(self, connection: Connection) -> None:
+        """For the next request, if it is good for one."""
+        if not connection.reusable:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(_IDLE_S, self._close_idle)
+
+    async def aclose(self) -> None:
+        """Close all connections. Safe to repeat."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        closing = list(self._open)
+        for connection in closing:
+            connection.close()
+        if closing:
+            await asyncio.wait([connection.lost for connection in closing])
+
+    def _close_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._idle and self._idle[0].idle_since + _IDLE_S <= loop.time():
+            self._idle.popleft().close()
+        self._sweep = loop.call_at(self._idle[0].idle_since + _IDLE_S, self._close_idle) if self._idle else None
