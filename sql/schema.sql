@@ -318,20 +318,37 @@ CREATE TYPE cdc_hooks.page AS (
 );
 COMMENT ON TYPE cdc_hooks.page IS 'Changes, column by column: each value holds those of all of them, with U+001F in between.';
 
--- Purpose: to read a stretch of a window: its changes with ids in (after_id, upto_id], which lie in one partition, in
--- order; at most max_rows of them, and no more after the one with which max_bytes are reached. Touches: change. Returns:
+-- Purpose: the changes of a window with ids in (after_id, upto_id], which lie in one partition. Touches: change. Returns:
+-- rows in no order. (Has no settings, so that its query becomes part of those that use it.)
+CREATE FUNCTION cdc_hooks.stretch(after_id bigint, upto_id bigint, first_xid xid8, snapshot pg_snapshot, late xid8[])
+RETURNS SETOF cdc_hooks.change
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT c.*
+      FROM cdc_hooks.change c
+     WHERE ((c.id >> 18) % 16) = ((stretch.upto_id >> 18) % 16) AND c.id > stretch.after_id AND c.id <= stretch.upto_id
+       AND ((c.xid >= stretch.first_xid
+             AND (c.xid < pg_catalog.pg_snapshot_xmin(stretch.snapshot) OR pg_catalog.pg_visible_in_snapshot(c.xid, stretch.snapshot)))
+            OR c.xid = ANY (stretch.late));
+END;
+
+-- Purpose: to read a stretch of a window (see there) in order; at most max_rows of them, and no more after the one with which max_bytes are reached. Touches: change. Returns:
 -- one row: how many changes, whether a limit ended them, and of each column the values of all, one after the other. A
 -- page of ten thousand rows costs a client far more to take in than one row of eight long values.
 --
 -- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
 -- stands for null. kinds: the action and the table. old_keys and truncated: null if there are none.
 --
--- Whatever the statistics say (nothing analyses the log), it reads one partition by its index and sorts nothing.
+-- The times are in UTC, as a cast to text writes them: with a space, and without zeros at the end.
+--
+-- Whatever the statistics say (nothing analyses the log), it reads one partition by its index and sorts nothing. It goes
+-- over the rows twice, for their sizes first: a running sum of them takes longer than that.
 CREATE FUNCTION cdc_hooks.read_page(after_id bigint, upto_id bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
                                     max_rows bigint, max_bytes bigint)
 RETURNS cdc_hooks.page
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -339,30 +356,33 @@ SET enable_sort = off
 AS $$
 #variable_conflict use_variable
 DECLARE
-    slot      CONSTANT bigint := (upto_id >> 18) % 16;
-    all_below CONSTANT xid8 := pg_snapshot_xmin(snapshot);
-    us        CONSTANT text := E'\x1f';
-    page      cdc_hooks.page;
+    us     CONSTANT text := E'\x1f';
+    rows   bigint;
+    bytes  bigint;
+    end_id bigint;
+    page   cdc_hooks.page;
 BEGIN
+    SELECT count(*), sum(s.bytes), max(s.id) INTO rows, bytes, end_id
+      FROM (SELECT c.id, octet_length(coalesce(c.data, '')) + 200 AS bytes
+              FROM cdc_hooks.stretch(after_id, upto_id, first_xid, snapshot, late) AS c
+             ORDER BY c.id LIMIT max_rows) AS s;
+    IF bytes >= max_bytes THEN
+        SELECT s.id INTO end_id
+          FROM (SELECT c.id, sum(octet_length(coalesce(c.data, '')) + 200) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) AS bytes
+                  FROM cdc_hooks.stretch(after_id, end_id, first_xid, snapshot, late) AS c) AS s
+         WHERE s.bytes >= max_bytes ORDER BY s.id LIMIT 1;
+    END IF;
     SELECT count(*),
-           count(*) >= max_rows OR coalesce(max(p.bytes_before + p.bytes) >= max_bytes, false),
-           string_agg(p.id::text, us),
-           string_agg(p.action::text || p.table_name, us),
-           string_agg(coalesce(p.key, ''), us),
-           CASE WHEN count(p.old_key) > 0 THEN string_agg(coalesce(p.old_key, ''), us) END,
-           string_agg(to_char(p.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), us),
-           string_agg(coalesce(p.data, ''), us),
-           CASE WHEN bool_or(p.truncated) THEN string_agg(CASE WHEN p.truncated THEN 't' ELSE '' END, us) END
+           rows >= max_rows OR bytes >= max_bytes,
+           string_agg(c.id::text, us),
+           string_agg(c.action::text || c.table_name, us),
+           string_agg(coalesce(c.key, ''), us),
+           CASE WHEN count(c.old_key) > 0 THEN string_agg(coalesce(c.old_key, ''), us) END,
+           string_agg((c.at AT TIME ZONE 'UTC')::text, us),
+           string_agg(coalesce(c.data, ''), us),
+           CASE WHEN bool_or(c.truncated) THEN string_agg(CASE WHEN c.truncated THEN 't' ELSE '' END, us) END
       INTO page
-      FROM (SELECT c.*, sum(c.bytes) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) - c.bytes AS bytes_before
-              FROM (SELECT l.*, coalesce(octet_length(l.data), 0) + 200 AS bytes
-                      FROM cdc_hooks.change l
-                     WHERE ((l.id >> 18) % 16) = slot AND l.id > after_id AND l.id <= upto_id
-                       AND ((l.xid >= first_xid AND (l.xid < all_below OR pg_visible_in_snapshot(l.xid, snapshot)))
-                            OR l.xid = ANY (late))
-                     ORDER BY l.id
-                     LIMIT max_rows) AS c) AS p
-     WHERE p.bytes_before < max_bytes;
+      FROM (SELECT * FROM cdc_hooks.stretch(after_id, end_id, first_xid, snapshot, late) AS s ORDER BY s.id) AS c;
     RETURN page;
 END
 $$;
