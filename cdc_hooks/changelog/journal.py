@@ -80,14 +80,14 @@ class Journal:
         row = await (await self._execute("own_xid")).fetchone()
         return int(row[0])
 
-    async def record(self, webhook_id: int, progress: Progress) -> None:
-        """Append a webhook's progress, durably. Of several that wait, the newest of a webhook stands for all."""
+    def record(self, webhook_id: int, progress: Progress) -> asyncio.Future[None]:
+        """Append a webhook's progress; done when it is durable. Of several that wait, the newest stands for all."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         _, others = self._waiting.get(webhook_id, (None, []))
         self._waiting[webhook_id] = (progress, [*others, done])
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
-        await done
+        return done
 
     async def write(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """One of the rarer fenced writes, by its name in ``changelog.sql``; the rows that it returns."""

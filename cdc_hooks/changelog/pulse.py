@@ -158,7 +158,8 @@ class Pulse:
         if look.columns is not None:
             stretch = look.columns.decode()
             self._on_read(stretch.kinds)
-            page = Page(look.window, look.window.after_id, look.window.upto_id, True, stretch.changes)
+            window = look.window
+            page = Page(window, window.after_id, window.upto_id, True, stretch.changes, stretch.kinds)
         self._head.move(look.window, page, waiting.shapes if look.claimed else _NOTHING)
         return True
 

@@ -135,6 +135,6 @@ class _Fetched:
             stretch = Stretch([], {}) if self._columns is None else self._columns.decode()
             self._on_read(stretch.kinds)
             last = self.to_id >= self._window.upto_id
-            self._page = Page(self._window, self._after_id, self.to_id, last, stretch.changes)
+            self._page = Page(self._window, self._after_id, self.to_id, last, stretch.changes, stretch.kinds)
             self._columns = None  # not kept twice
         return self._page

@@ -99,7 +99,7 @@ def _values(column: bytes | None, count: int) -> Iterable[bytes | None]:
 
 
 def _times(column: bytes) -> list[bytes]:
-    """``2026-11-21 10:00:00.1234`` becomes ``2026-11-21T10:00:00.123400Z``. (The server takes longer to do it.)"""
+    """``2026-11-21 10:00:00.1234`` becomes ``2026-11-21T10:00:00.123400Z``; the server would take longer to do it."""
     times = (column.replace(b" ", b"T").replace(_BETWEEN, b"Z\x1f") + b"Z").split(_BETWEEN)
     return [at if len(at) == _TIME_BYTES else _padded(at) for at in times]
 

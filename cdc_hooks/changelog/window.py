@@ -6,10 +6,11 @@ small enough for memory. *Progress* says where a webhook stands.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cdc_hooks.model import Change
+from cdc_hooks.model import Action, Change
 
 SEGMENT_BITS = 18
 """A segment is 2^18 consecutive ids; one lies in one partition. The same number stands in ``sql/schema.sql``."""
@@ -50,6 +51,8 @@ class Page(NamedTuple):
     to_id: int
     last: bool
     changes: list[Change]
+    kinds: Collection[tuple[str, Action]]
+    """The tables and actions that are among them."""
 
 
 @dataclass(frozen=True, slots=True)

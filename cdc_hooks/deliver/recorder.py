@@ -21,10 +21,10 @@ class Recorder:
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    async def now(self, progress: Progress) -> None:
-        """Write it, and return when it is durable."""
+    def now(self, progress: Progress) -> asyncio.Future[None]:
+        """Write it; done when it is durable."""
         self.forget()
-        await self._journal.record(self._webhook_id, progress)
+        return self._journal.record(self._webhook_id, progress)
 
     def forget(self) -> None:
         """Do not write what is not yet written: something newer is recorded already."""

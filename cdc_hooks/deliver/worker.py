@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cdc_hooks.changelog.pulse import Head
     from cdc_hooks.changelog.reader import Reader
     from cdc_hooks.deliver.courier import Courier
-    from cdc_hooks.model import Batch
+    from cdc_hooks.model import Batch, Change
     from cdc_hooks.shape import Shape
 
 PARTIAL_SAVE_S = 0.02
@@ -138,11 +138,8 @@ class Worker:
                 await self._tell_gaps()
                 if page is None or self._stopping:
                     break
-                this = self._round(page)
-                self._fruitful = any(this.lanes)
+                this = await self._claimed_round(page)
                 if self._fruitful:
-                    if page is not self._claimed:
-                        await self._recorder.now(this.claim([0] * len(this.lanes)))
                     await self._deliver(this, [0] * len(this.lanes))
                 else:
                     self._arrive(page)
@@ -187,7 +184,7 @@ class Worker:
         if not self._max_wait_s:
             return page
         deadline = time.monotonic() + self._max_wait_s
-        while _is_whole(page) and 0 < len(route(page.changes, self._shape)) < self._shape.max_events:
+        while _is_whole(page) and 0 < len(self._wanted(page)) < self._shape.max_events:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -224,11 +221,32 @@ class Worker:
         self._recorder.soon(Progress(lo, hi, self._window.after_id), 0.0)
         return await self._reader.page(self._window, self._window.after_id)
 
+    async def _claimed_round(self, page: Page) -> Round:
+        """The round of a page, which is claimed if there is anything in it: from here on its batches are fixed.
+
+        Most likely there is, if there was in the one before: then the claim is written while the batches are made.
+        """
+        claim = claim_of(page.window, page.after_id, page.to_id, (), self._fingerprint)
+        claimed = None
+        if self._fruitful and page is not self._claimed:
+            claimed = self._recorder.now(claim)
+            await asyncio.sleep(0)  # lets it be sent, before we are busy
+        this = self._round(page)
+        self._fruitful = any(this.lanes)
+        if claimed is not None:
+            await claimed
+        elif self._fruitful and page is not self._claimed:
+            await self._recorder.now(claim)
+        return this
+
     # -- rounds ---------------------------------------------------------------------------------------------------
 
     def _round(self, page: Page) -> Round:
         """The same page and configuration always give the same batches."""
-        return Round(page, lanes(route(page.changes, self._shape), self._shape), self._fingerprint)
+        return Round(page, lanes(self._wanted(page), self._shape), self._fingerprint)
+
+    def _wanted(self, page: Page) -> Sequence[Change]:
+        return route(page.changes, page.kinds, self._shape)
 
     async def _resume(self, window: Window, claimed: Progress) -> None:
         """Go on with a round that was claimed before: the same batches, but for those that are finished."""

@@ -6,7 +6,6 @@ else knows about formats.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -117,7 +116,7 @@ def _batch_item_sizes(changes: Sequence[Change]) -> list[int]:
 
 
 def _batch_envelope_size(shape: Shape, table: str) -> int:
-    longest_id = _PREFIX + "a" * 26
+    longest_id = _id_of(bytes(16))
     head = _envelope(shape, table, Action(_LONGEST_ACTION), shape.max_events, longest_id)
     return sum(map(len, head)) + len(b"]}") - len(b",")  # the last item has no comma
 
@@ -135,6 +134,7 @@ def _envelope(shape: Shape, table: str, action: Action, count: int, message_id: 
 
 
 _PREFIX = "msg_"
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
 
 
 def _message_id(batch: Batch, shape: Shape, items: bytes) -> str:
@@ -147,7 +147,7 @@ def _message_id(batch: Batch, shape: Shape, items: bytes) -> str:
 
 
 def _id_of(digest: bytes) -> str:
-    return _PREFIX + base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+    return _PREFIX + digest[:16].hex()
 
 
 @lru_cache(maxsize=4096)
@@ -163,7 +163,7 @@ def display_name(table: str) -> str:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _TO_JSON(value).encode()
 
 
 FORMATS = {"batch": Format(_batch_item_sizes, _batch_envelope_size, _render_batch)}

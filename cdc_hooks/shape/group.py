@@ -94,11 +94,16 @@ class _Table:
         self.barrier = 0  # the last truncate: nothing goes before it
 
 
-def group(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list[Batch]:
-    """Batches in the order in which they must be delivered; ``sizes``: the bytes of each change in the body."""
-    alike = _slices(changes, sizes, shape)
-    if alike is not None:
-        return alike
+def group(
+    changes: Sequence[Change], sizes: Sequence[int], shape: Shape, alike: tuple[str, Action] | None = None
+) -> list[Batch]:
+    """Batches in the order in which they must be delivered; ``sizes``: the bytes of each change in the body.
+
+    ``alike``: the table and action of all, if they are known to be the same: that makes it quicker.
+    """
+    slices = None if alike is None else _slices(changes, sizes, shape, alike)
+    if slices is not None:
+        return slices
     max_events = shape.max_events
     lane: list[_Open] = []
     tables: dict[str, _Table] = {}
@@ -139,20 +144,17 @@ def _new_kind(table: str, shape: Shape) -> _Kind:
 
 
 def one_kind(changes: Sequence[Change]) -> tuple[str, Action] | None:
-    """The table and action of all changes, if they are the same for all."""
-    if not changes:
-        return None
+    """The table and action of all changes (there is one at least), if they are the same for all."""
     table, action = changes[0].table, changes[0].action
     # list.count compares by identity first, far quicker than any loop of ours.
     of_table, of_action = list(map(_TABLE, changes)).count(table), list(map(_ACTION, changes)).count(action)
     return (table, action) if of_table == of_action == len(changes) else None
 
 
-def _slices(changes: Sequence[Change], sizes: Sequence[int], shape: Shape) -> list[Batch] | None:
+def _slices(
+    changes: Sequence[Change], sizes: Sequence[int], shape: Shape, kind: tuple[str, Action]
+) -> list[Batch] | None:
     """The same batches for less, where all changes are of one kind and no batch comes to too many bytes."""
-    kind = one_kind(changes)
-    if kind is None:
-        return None
     table, action = kind
     room = shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table)
     starts = range(0, len(changes), shape.max_events)

@@ -35,23 +35,22 @@ def lanes(changes: Sequence[Change], shape: Shape) -> list[list[Batch]]:
         return [_runs(changes, sizes, shape)]
     full_batches = max(-(-len(changes) // shape.max_events), -(-sum(sizes) // shape.max_bytes))
     width = min(shape.concurrency, full_batches)
-    if shape.ordering == "none" or _free(changes):
-        batches = group(changes, sizes, shape)
+    kind = one_kind(changes)
+    if shape.ordering == "none" or (kind is not None and _free(changes, kind[1])):
+        batches = group(changes, sizes, shape, kind)
         return [lane for n in range(width) if (lane := batches[n::width])]
     if width == 1 or _tied(changes):
-        return [group(changes, sizes, shape)]
-    return [group(part, part_sizes, shape) for part, part_sizes in _by_row(changes, sizes, width) if part]
+        return [group(changes, sizes, shape, kind)]
+    return [group(part, part_sizes, shape, kind) for part, part_sizes in _by_row(changes, sizes, width) if part]
 
 
-def _free(changes: Sequence[Change]) -> bool:
-    """Whether no two of these are of one row, nor of rows that are tied: then any order will do.
+def _free(changes: Sequence[Change], action: Action) -> bool:
+    """Whether no two of these, all of one kind, are of one row, nor of rows that are tied: then any order will do.
 
-    Found out at once where all are of one kind, as after a bulk load: it need not be dealt change by change then.
+    As after a bulk load. Then they need not be dealt one by one.
     """
-    kind = one_kind(changes)
     return (
-        kind is not None
-        and kind[1] is not Action.TRUNCATE
+        action is not Action.TRUNCATE
         and not any(map(_OLD_KEY, changes))
         and all(map(_KEY, changes))
         and len(set(map(_KEY, changes))) == len(changes)

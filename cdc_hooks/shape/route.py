@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cdc_hooks.model import Change
+from cdc_hooks.model import Action, Change
 from cdc_hooks.shape.fields import Selector
-from cdc_hooks.shape.group import one_kind
 
 if TYPE_CHECKING:
     from cdc_hooks.shape.webhook import Shape, Subscription
@@ -15,15 +14,16 @@ if TYPE_CHECKING:
 _Reduction = Callable[[bytes], bytes | None]
 
 
-def route(changes: Sequence[Change], shape: Shape) -> list[Change]:
-    """Those that the webhook wants, in the same order, with ``data`` reduced to the webhook's fields."""
+def route(changes: Sequence[Change], kinds: Iterable[tuple[str, Action]], shape: Shape) -> Sequence[Change]:
+    """Those that the webhook wants, in the same order, with ``data`` reduced to the webhook's fields.
+
+    ``kinds``: the tables and actions that are among them. Mostly all are wanted; then no change is looked at.
+    """
     # Tuples of actions: they are compared by identity, where a set would call the enum's hash for each change.
     actions = {table: tuple(wanted.actions) for table, wanted in shape.subscriptions.items()}
-    kind = one_kind(changes)
-    if kind is None:
+    wanted = changes
+    if not all(action in actions.get(table, ()) for table, action in kinds):
         wanted = [change for change in changes if change.action in actions.get(change.table, ())]
-    else:
-        wanted = list(changes) if kind[1] in actions.get(kind[0], ()) else []
     reductions = {table: how for table, s in shape.subscriptions.items() if (how := _reduction(s))}
     return [_reduced(change, reductions) for change in wanted] if reductions else wanted
 
