@@ -101,9 +101,8 @@ def group(
 
     ``alike``: the table and action of all, if they are known to be the same: that makes it quicker.
     """
-    slices = None if alike is None else _slices(changes, sizes, shape, alike)
-    if slices is not None:
-        return slices
+    if alike is not None and _fit(changes, sizes, shape, alike[0]):
+        return slices(changes, alike, shape.max_events)
     max_events = shape.max_events
     lane: list[_Open] = []
     tables: dict[str, _Table] = {}
@@ -151,13 +150,11 @@ def one_kind(changes: Sequence[Change]) -> tuple[str, Action] | None:
     return (table, action) if of_table == of_action == len(changes) else None
 
 
-def _slices(
-    changes: Sequence[Change], sizes: Sequence[int], shape: Shape, kind: tuple[str, Action]
-) -> list[Batch] | None:
-    """The same batches for less, where all changes are of one kind and no batch comes to too many bytes."""
-    table, action = kind
+def slices(changes: Sequence[Change], kind: tuple[str, Action], max_events: int) -> list[Batch]:
+    """Batches of changes of one kind, where all fit: the same ones as if each was put where it belongs."""
+    return [Batch(*kind, tuple(changes[at : at + max_events])) for at in range(0, len(changes), max_events)]
+
+
+def _fit(changes: Sequence[Change], sizes: Sequence[int], shape: Shape, table: str) -> bool:
     room = shape.max_bytes - FORMATS[shape.format].envelope_size(shape, table)
-    starts = range(0, len(changes), shape.max_events)
-    if any(sum(sizes[start : start + shape.max_events]) > room for start in starts):
-        return None
-    return [Batch(table, action, tuple(changes[start : start + shape.max_events])) for start in starts]
+    return all(sum(sizes[at : at + shape.max_events]) <= room for at in range(0, len(changes), shape.max_events))

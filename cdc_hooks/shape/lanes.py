@@ -12,7 +12,7 @@ from zlib import crc32
 
 from cdc_hooks.model import Action, Batch, Change
 from cdc_hooks.shape.envelope import FORMATS
-from cdc_hooks.shape.group import group, one_kind
+from cdc_hooks.shape.group import group, one_kind, slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,31 +30,35 @@ def lanes(changes: Sequence[Change], shape: Shape) -> list[list[Batch]]:
     """
     if not changes:
         return []
+    kind = one_kind(changes)
+    if shape.ordering != "strict" and kind is not None and _is_easy(changes, kind[0], shape):
+        return _dealt(slices(changes, kind, shape.max_events), shape.concurrency)
     sizes = FORMATS[shape.format].item_sizes(changes)
     if shape.ordering == "strict":
         return [_runs(changes, sizes, shape)]
     full_batches = max(-(-len(changes) // shape.max_events), -(-sum(sizes) // shape.max_bytes))
     width = min(shape.concurrency, full_batches)
-    kind = one_kind(changes)
-    if shape.ordering == "none" or (kind is not None and _free(changes, kind[1])):
-        batches = group(changes, sizes, shape, kind)
-        return [lane for n in range(width) if (lane := batches[n::width])]
+    if shape.ordering == "none":
+        return _dealt(group(changes, sizes, shape, kind), width)
     if width == 1 or _tied(changes):
         return [group(changes, sizes, shape, kind)]
     return [group(part, part_sizes, shape, kind) for part, part_sizes in _by_row(changes, sizes, width) if part]
 
 
-def _free(changes: Sequence[Change], action: Action) -> bool:
-    """Whether no two of these, all of one kind, are of one row, nor of rows that are tied: then any order will do.
+def _is_easy(changes: Sequence[Change], table: str, shape: Shape) -> bool:
+    """Whether changes of one kind may be sliced and dealt without a look at each, as those of a bulk load.
 
-    As after a bulk load. Then they need not be dealt one by one.
+    No two are of one row, nor of rows that are tied, so any order will do; and the limit of bytes is far away.
     """
-    return (
-        action is not Action.TRUNCATE
-        and not any(map(_OLD_KEY, changes))
-        and all(map(_KEY, changes))
-        and len(set(map(_KEY, changes))) == len(changes)
-    )
+    if any(map(_OLD_KEY, changes)) or not all(map(_KEY, changes)):  # a truncate has no key
+        return False
+    layout = FORMATS[shape.format]
+    room = shape.max_bytes - layout.envelope_size(shape, table)
+    return layout.longest_item(changes) * shape.max_events <= room and len(set(map(_KEY, changes))) == len(changes)
+
+
+def _dealt(batches: list[Batch], width: int) -> list[list[Batch]]:
+    return [lane for n in range(width) if (lane := batches[n::width])]
 
 
 def _tied(changes: Sequence[Change]) -> bool:
