@@ -1,10 +1,14 @@
-"""A database with its configuration directory."""
+"""A database with its configuration directory, and both event loops."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from tests.acceptance.harness import Site
 
@@ -13,3 +17,15 @@ from tests.acceptance.harness import Site
 def site(database: str, tmp_path: Path) -> Site:
     """On the server that the session shares."""
     return Site(database, tmp_path)
+
+
+def _run_on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
+    # Not uvloop.run, which from Python 3.12 on calls the very asyncio.run that is replaced below.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+@pytest.fixture(params=[asyncio.run, _run_on_uvloop], ids=["asyncio", "uvloop"])
+def both_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test on both event loops: the daemon's is uvloop, whose errors are worded and raised differently."""
+    monkeypatch.setattr(asyncio, "run", request.param)

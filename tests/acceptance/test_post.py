@@ -8,69 +8,20 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 
 from cdc_hooks import __version__
-from cdc_hooks.config.credentials import signing_key
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.demo.postgres import free_port
-from cdc_hooks.model import Action, Message
-from tests.receivers import Behaviour, Receiver, answer, endless, hang, raw, receiver_in_thread, redirect
+from tests.acceptance.posting import SHORT_S, attempt, message, post, sender, with_sender
+from tests.receivers import Receiver, answer, endless, hang, raw, receiver_in_thread, redirect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    pass
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-LONG_S = 30.0  # a timeout that no test here may come near
-SHORT_S = 0.2
-
-
-@pytest.fixture(autouse=True, params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test on both event loops: the daemon's is uvloop, whose errors are worded and raised differently."""
-    monkeypatch.setattr(asyncio, "run", request.param)
-
-
-def message(body: bytes = b'{"id":"msg_1","items":[]}') -> Message:
-    return Message("msg_1", body, "orders", Action.UPDATE, 1, "1-1", "1-1", b"2026-11-21T10:00:00.123456Z")
-
-
-def sender(url: str, **options) -> Sender:
-    return Sender(url, **{"connect_timeout_s": LONG_S, "total_timeout_s": LONG_S, **options})
-
-
-async def post(to: Sender, body: bytes = message().body) -> Outcome:
-    return await to.post(message(body), sign([signing_key(SECRET)], "msg_1", int(time.time()), body))
-
-
-def attempt(behaviour: Behaviour, *, body: bytes = message().body, **options) -> tuple[Outcome, Receiver]:
-    """One attempt at a receiver that behaves so, and the receiver after it."""
-
-    async def run() -> tuple[Outcome, Receiver]:
-        async with Receiver(secret=SECRET, then=behaviour) as receiver:
-            to = sender(receiver.url, **options)
-            try:
-                return await post(to, body), receiver
-            finally:
-                await to.aclose()
-
-    return asyncio.run(run())
-
-
-def with_sender(test: Callable[[Receiver, Sender], Awaitable[None]], **options) -> None:
-    async def run() -> None:
-        async with Receiver(secret=SECRET) as receiver:
-            to = sender(receiver.url, **options)
-            try:
-                await test(receiver, to)
-            finally:
-                await to.aclose()
-            await receiver.until(lambda: receiver.open_connections == 0)
-
-    asyncio.run(run())
+pytestmark = pytest.mark.usefixtures("both_loops")
 
 
 def test_success() -> None:

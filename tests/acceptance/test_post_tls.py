@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trustme
-import uvloop
 
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.policy import classify
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
 MESSAGE = Message("msg_1", b"{}", "orders", Action.UPDATE, 1, "1-1", "1-1", b"2026-11-21T10:00:00.123456Z")
 
 
-@pytest.fixture(autouse=True, params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio, "run", request.param)
+pytestmark = pytest.mark.usefixtures("both_loops")
 
 
 @pytest.fixture(scope="module")
