@@ -333,8 +333,8 @@ BEGIN ATOMIC
 END;
 
 -- Purpose: to read a stretch of a window (see there) in order; at most max_rows of them, and no more after the one with which max_bytes are reached. Touches: change. Returns:
--- one row: how many changes, whether a limit ended them, and of each column the values of all, one after the other. A
--- page of ten thousand rows costs a client far more to take in than one row of eight long values.
+-- one row: how many changes, whether a limit ended them, and of each column the values of all, one after the other. Ten
+-- thousand rows cost a client more than twice as much to take in as one row of long values.
 --
 -- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
 -- stands for null. kinds: the action and the table. old_keys and truncated: null if there are none.
