@@ -332,9 +332,9 @@ BEGIN ATOMIC
             OR c.xid = ANY (stretch.late));
 END;
 
--- Purpose: to read a stretch of a window (see there) in order; at most max_rows of them, and no more after the one with which max_bytes are reached. Touches: change. Returns:
--- one row: how many changes, whether a limit ended them, and of each column the values of all, one after the other. Ten
--- thousand rows cost a client more than twice as much to take in as one row of long values.
+-- Purpose: to read a stretch (see there) in order, at most max_rows of it, and no more after the change with which
+-- max_bytes are reached. Touches: change. Returns: one row: how many changes, whether a limit ended them, and of each
+-- column the values of all, one after the other. Ten thousand rows cost a client more than twice as much to take in.
 --
 -- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
 -- stands for null. kinds: the action and the table. old_keys and truncated: null if there are none.
