@@ -6,6 +6,7 @@ No pipelining, no redirects, no retries, no upgrades. What comes is read by llht
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -26,6 +27,8 @@ _MAX_BODY_BYTES = _KEPT_BYTES + 64 * 1024
 # Larger bodies are written in pieces, each when most of the one before is on its way. They are not copied as a whole
 # (nor encrypted at one go), and an answer that comes before their end is known for what it is.
 _PIECE_BYTES = 128 * 1024
+# An answer other than 2xx to a body larger than this may have come before all of it was sent, and TLS hides that.
+_SURELY_SENT_BYTES = 16 * 1024
 _NO_ANSWER = "the connection was closed before an answer came"
 
 
@@ -45,6 +48,10 @@ class Answer:
     ended: bool = False
     keep_alive: bool = False
 
+    @property
+    def ok(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
 
 class Connection(asyncio.Protocol):
     """A connection to a receiver, for one request after the other."""
@@ -62,12 +69,15 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None  # while something is expected
         self._read_bytes = 0
         self._unsent = memoryview(b"")
-        self._paused = False
-        self._early = False  # the answer came before the request was written
+        self._paused = False  # the transport still has some of what it was given
+        self._small = True
+        self._unread = select.poll()
         self._closed_why: Exception | None = None
 
     async def request(self, head: bytes, body: bytes, deadline: float) -> Answer:
         """Send it, and return the answer as soon as its headers are here: they decide, whatever the body does.
+
+        Where 2xx comes before all is sent, the rest is sent first: it was said before it could be known.
 
         Raises BadAnswer, TimeoutError at ``deadline`` (of the loop's clock), and other OSErrors; then, and when it is
         cancelled, the connection is closed.
@@ -75,13 +85,14 @@ class Connection(asyncio.Protocol):
         if self._closed_why is not None:
             raise self._closed_why
         self.answer, self.over, self._read_bytes = Answer(), None, 0
-        self._parser = HttpResponseParser(self)
+        self._parser = _parser(self)
         self._headers_came = self._loop.create_future()
         # asyncio.timeout costs a quarter of the request.
         timer = self._loop.call_at(deadline, self.close, TimeoutError())
         try:
-            self._transport.writelines((head, body[:_PIECE_BYTES]))
-            self._unsent = memoryview(body)[_PIECE_BYTES:]
+            # Before it is written: the answer may come meanwhile.
+            self._small, self._unsent = len(body) <= _SURELY_SENT_BYTES, memoryview(body)[_PIECE_BYTES:]
+            self._transport.writelines((head, body[:_PIECE_BYTES]) if body else (head,))
             self._write_on()
             await self._headers_came
         except BaseException:
@@ -104,7 +115,13 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether the next request may go this way, as far as can be known."""
-        return self.answer.ended and self.answer.keep_alive and not self._early and self._closed_why is None
+        answer = self.answer
+        sent = not self._sending and (answer.ok or self._small)
+        return answer.ended and answer.keep_alive and sent and self._closed_why is None
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since, that only waits to be read: it would be taken for the next answer."""
+        return not self._unread.poll(0)
 
     def close(self, why: Exception | None = None) -> None:
         """Close at once; a request whose headers did not come fails with ``why``. Safe to repeat."""
@@ -118,7 +135,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        # So that it tells when all has been sent. (With 0, TLS of asyncio would pause for ever.)
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self._abort = self._transport.abort
+        self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
@@ -133,8 +153,10 @@ class Connection(asyncio.Protocol):
         self._read_bytes += len(data)
         if self.answer.ended:
             self._parser = None
-        elif self._read_bytes > (_MAX_HEAD_BYTES if self.answer.status is None else _MAX_BODY_BYTES):
+        elif self.answer.status is None and self._read_bytes > _MAX_HEAD_BYTES:
             self.close(BadAnswer(f"its headers have more than {_MAX_HEAD_BYTES} bytes"))
+        elif self._read_bytes > _MAX_BODY_BYTES:
+            self.close(BadAnswer("its body is not worth reading to the end"))
         self._tell()
 
     def eof_received(self) -> None:
@@ -150,6 +172,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._write_on()
+        self._tell()
 
     # What the parser calls, from C: an exception stops it.
 
@@ -176,7 +199,6 @@ class Connection(asyncio.Protocol):
             self.answer.headers.clear()  # informational: the answer is still to come
             return
         self.answer.status = status
-        self._early = len(self._unsent) > 0 or self._transport.get_write_buffer_size() > 0
         self._read_bytes = 0
 
     def on_body(self, data: bytes) -> None:
@@ -190,8 +212,12 @@ class Connection(asyncio.Protocol):
             self.answer.ended = True
             self.answer.keep_alive = self._parser.should_keep_alive()
 
+    @property
+    def _sending(self) -> bool:
+        return self._paused or len(self._unsent) > 0
+
     def _write_on(self) -> None:
-        while self._unsent and not self._paused and self.answer.status is None:
+        while self._unsent and not self._paused and (self.answer.status is None or self.answer.ok):
             piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
             self._transport.write(piece)
 
@@ -199,15 +225,24 @@ class Connection(asyncio.Protocol):
         """Wake those who wait for what is now here, or will never come."""
         answer, came = self.answer, self._headers_came
         if came is not None and not came.done():
-            if answer.status is not None:
-                came.set_result(None)
-            elif self._closed_why is not None:
+            if self._closed_why is not None and answer.status is None:
                 came.set_exception(self._closed_why)
+            elif self._closed_why is not None or not (answer.status is None or (answer.ok and self._sending)):
+                came.set_result(None)
         if answer.ended or self._closed_why is not None:
             if self.over is not None and not self.over.done():
                 self.over.set_result(None)
         elif answer.status is not None and self.over is None:
             self.over = self._loop.create_future()
+
+
+def _parser(connection: Connection) -> HttpResponseParser:
+    """Strict, but for what many servers send and every client takes: a lone line feed, a header that is folded."""
+    parser = HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+    )
+    return parser
 
 
 class Pool:
@@ -225,7 +260,7 @@ class Pool:
         earliest = asyncio.get_running_loop().time() - _IDLE_S
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and connection.idle_since > earliest:
+            if connection.reusable and connection.idle_since > earliest and connection.is_quiet():
                 return connection
             connection.close()
         return None

@@ -30,7 +30,11 @@ _DRAINED_S = 2.0
 _GRACE_S = 0.05
 _KEPT_HEADERS = 32
 _LONGEST_NAME = 500
-_FRAMING = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+_FRAMING = frozenset(
+    {"host", "connection", "keep-alive", "proxy-connection", "upgrade", "expect", "te", "trailer"}
+    | {"content-length", "transfer-encoding"}
+)
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")  # a name as it stands in DNS, or an address
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # No control characters but tabs; Latin-1.
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -40,9 +44,9 @@ class Sender:
     """The connections to one webhook's receiver.
 
     ``headers`` (with those for authentication) go with every request and cannot replace our own. ``max_connections`` is
-    how many posts are under way at once; others wait. ``resolver`` is asked for the addresses of every connection, also
-    where the URL's host is an address, and may refuse by raising OSError. Raises ConfigError if the URL or a header
-    cannot be sent, or ``ca_file`` cannot be read.
+    how many posts are under way at once; others wait. (As many connections again may be reading the ends of answers.)
+    ``resolver`` is asked for the addresses of every connection, also where the URL's host is an address, and may refuse
+    by raising OSError. Raises ConfigError if the URL or a header cannot be sent, or ``ca_file`` cannot be read.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class Sender:
         answer = connection.answer
         try:
             if not answer.ended:
-                patience = _GRACE_S if 200 <= (answer.status or 0) < 300 else _DRAINED_S
+                patience = _GRACE_S if answer.ok else _DRAINED_S
                 await connection.rest(min(patience, self._total_timeout_s - duration))
         finally:
             self._let_go(connection)
@@ -118,8 +122,8 @@ class Sender:
         over = connection.over
         if over is None or over.done():
             self._pool.put_back(connection)
-        elif len(self._drains) >= self._max_connections:  # not worth yet another connection
-            connection.close()
+        elif not connection.answer.ok or len(self._drains) >= self._max_connections:
+            connection.close()  # it was waited for long enough, or is not worth yet another connection
         else:
             self._forget_rest(connection, over)
 
@@ -144,13 +148,23 @@ def _target(url: str) -> tuple[str, int, bool, bytes]:
     except ValueError:  # of yarl, or of a codec
         to, target = URL(), b""
     host, port = to.raw_host, to.port
-    if not host or not port or to.scheme not in {"http", "https"} or " " in url or not url.isprintable():
+    well_formed = " " not in url and url.isprintable() and to.scheme in {"http", "https"}
+    if not well_formed or not host or not port or not _is_host(host):
         raise ConfigError(
             "the URL of a webhook cannot be used",
             hint="it begins with https:// or http:// and a host; spaces and what is not ASCII are percent-encoded",
         )
     request = b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (target, str(to.host_port_subcomponent).encode("ascii"))
     return host, port, to.scheme == "https", request
+
+
+def _is_host(host: str) -> bool:
+    """Whether a name can be looked up and verified: no empty part, and none too long, among others."""
+    try:
+        host.removesuffix(".").encode("idna")
+    except UnicodeError:
+        return False
+    return not host.endswith("..") and host != "." and _HOST.fullmatch(host) is not None
 
 
 def _fixed(configured: Mapping[str, str]) -> dict[str, str]:

@@ -96,7 +96,7 @@ async def _connect_to(addresses: Sequence[AddrInfoType], host: str, tls: ssl.SSL
     sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
     connection = Connection()
     # Certificates name hosts without the dot at their end.
-    name = host.rstrip(".") if tls else None
+    name = host.removesuffix(".") if tls else None
     try:
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -89,6 +90,27 @@ def test_what_comes_unasked_costs_the_connection(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(http1, "_IDLE_S", 1000)
     with_sender(test)
+
+
+def test_what_came_unasked_and_is_not_read_yet_is_no_answer_to_the_next_request() -> None:
+    """As when the loop was busy: it has not looked at the connection since."""
+    connections = []
+
+    async def answers(reader, stream) -> None:
+        connections.append(stream)
+        await reader.readuntil(b"}")
+        stream.write(OK)
+        await reader.read()
+
+    async def main() -> None:
+        async with listening(answers) as to:
+            assert (await post(to)).ok
+            unasked = connections[0].get_extra_info("socket").fileno()
+            os.write(unasked, b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+            assert (await post(to)).ok
+
+    asyncio.run(main())
+    assert len(connections) == 2
 
 
 def test_an_idle_connection_is_closed_before_the_receiver_would(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +292,47 @@ def test_an_answer_before_the_end_of_the_request_is_the_answer(keep: bool) -> No
                 assert connections == number
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("rest", [b"content-length: 0\r\n\r\n", b"content-length: 0\r\nconnection: close\r\n\r\n"])
+def test_a_success_before_the_end_of_the_request_does_not_cut_it_short(rest: bytes) -> None:
+    body, came = b"x" * 8_000_000, []
+
+    async def at_once(reader, stream) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        stream.write(b"HTTP/1.1 200 OK\r\n" + rest)
+        await stream.drain()
+        await asyncio.sleep(0.05)
+        length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+        came.append(len(await reader.readexactly(length)))
+
+    async def main() -> None:
+        async with listening(at_once) as to:
+            assert (await post(to, body)).ok
+            while not came:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert came == [len(body)]
+
+
+def test_a_failure_whose_body_drips_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed_after = []
+
+    async def drips(reader, stream) -> None:
+        await reader.readuntil(b"}")
+        stream.write(b"HTTP/1.1 500 No\r\ncontent-length: 1000\r\n\r\n")
+        await reader.read()
+        closed_after.append(True)
+
+    async def main() -> None:
+        monkeypatch.setattr("cdc_hooks.deliver.post._DRAINED_S", SHORT_S)
+        async with listening(drips) as to:
+            assert (await post(to)).status == 500
+            assert all(connection.reusable is False for connection in to._pool._open)
+            assert not to._drains
+
+    asyncio.run(main())
 
 
 def test_of_a_large_body_little_waits_in_the_process() -> None:

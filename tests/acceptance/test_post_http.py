@@ -90,6 +90,33 @@ def test_trailers_are_no_headers() -> None:
     assert outcome.headers == (("transfer-encoding", "chunked"),)
 
 
+@pytest.mark.parametrize(
+    "sloppy",
+    [
+        b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok",
+        b"HTTP/1.1 200 OK\r\nx: folded\r\n  here\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nx: a\x01b\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2 \r\nok\r\n0\r\n\r\n",
+    ],
+)
+def test_what_many_servers_send_is_taken(sloppy: bytes) -> None:
+    outcome, _ = attempt(raw(sloppy))
+    assert outcome.ok
+    assert outcome.body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "smuggling",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\nok",
+    ],
+)
+def test_two_ends_of_an_answer_are_none(smuggling: bytes) -> None:
+    outcome, _ = attempt(raw(smuggling))
+    assert outcome.error is Failure.PROTOCOL
+
+
 @pytest.mark.parametrize("beginning", [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\n"])
 def test_headers_without_an_end_are_not_kept(beginning: bytes) -> None:
     outcome, _ = attempt(endless(beginning))
@@ -164,6 +191,13 @@ def test_how_a_request_begins(url: str, request_line: str, host: str) -> None:
     [
         *["ftp://h/secret", "h/secret", "http:///secret", "http://h:99999/secret", "http://h/secret\r\nx: y"],
         *["http://h/ secret", "http://h/sécret", "http://h\r\n/secret", "http://[::1/secret", "http://h:0/secret"],
+        *[
+            "https://./secret",
+            "http://a..b/secret",
+            "http://h../secret",
+            "http://h%2fx/secret",
+            f"http://{'h' * 64}/secret",
+        ],
     ],
 )
 def test_a_url_that_cannot_be_used(url: str) -> None:
