@@ -22,7 +22,7 @@ from cdc_hooks.config import Webhook
 from cdc_hooks.deliver.courier import Courier
 from cdc_hooks.deliver.ledger import Ledger
 from cdc_hooks.deliver.worker import Worker
-from cdc_hooks.errors import DatabaseError, Superseded
+from cdc_hooks.errors import CdcHooksError, DatabaseError, Superseded
 from cdc_hooks.ops.health import Health
 
 RESTART_S = 5.0
@@ -78,7 +78,7 @@ class Service:
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Serve until told to leave, beginning when ``after`` has ended. Raises Superseded and ConnectionLost.
 
-        What breaks one webhook, by a fault of ours, must not break the rest: it is logged, and the worker begun again.
+        What breaks one webhook must not break the rest: it is logged, and the worker begun again.
         """
         if after is not None:
             await asyncio.wait([after])
@@ -89,12 +89,18 @@ class Service:
                 await self._work()
             except (Superseded, ConnectionLost):
                 raise
+            except CdcHooksError as error:
+                about = {"webhook": self.name, "error": error.message, "hint": error.hint}
+                log.error("worker_failed", **about, retry_in_s=RESTART_S)  # noqa: TRY400 - not a fault of ours
+                health.failing(self.name, error.message)
             except Exception as error:
                 log.exception("worker_failed", webhook=self.name, retry_in_s=RESTART_S)
                 health.failing(self.name, f"a fault of cdc-hooks, see its log: {error}")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RESTART_S):
-                        await self._leaving.wait()
+            else:
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESTART_S):
+                    await self._leaving.wait()
         if self._for_good:
             health.forget(self.name)
 

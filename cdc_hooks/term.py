@@ -150,7 +150,8 @@ class Term:
         """A service for each webhook of the configuration; one that it has otherwise follows the one that there is."""
         stages = self._stages
         ids = await registry.register(stages.connection, stages.journal, _starts(config))
-        stages.head.tick = max(stages.head.tick, await registry.newest_tick(stages.connection))
+        stages.reader.serve(len(config.webhooks))
+        stages.head.advance(await registry.newest_tick(stages.connection))
         before, self._services = self._services, {}
         for name, webhook in config.webhooks.items():
             old = before.pop(name, None)

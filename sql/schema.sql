@@ -332,8 +332,14 @@ BEGIN ATOMIC
             OR c.xid = ANY (stretch.late));
 END;
 
+-- Purpose: about how many bytes a change takes in a page. Touches: nothing.
+CREATE FUNCTION cdc_hooks.size_of(c cdc_hooks.change) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+RETURN pg_catalog.octet_length(COALESCE((c).data, ''))::bigint + pg_catalog.octet_length(COALESCE((c).key, ''))
+       + pg_catalog.octet_length(COALESCE((c).old_key, '')) + 200;
+
 -- Purpose: to read a stretch (see there) in order, at most max_rows of it, and no more after the change with which
--- max_bytes are reached. Touches: change. Returns: one row: how many changes, whether a limit ended them, and of each
+-- max_bytes are reached (or null then, if all_or_nothing). Touches: change. Returns: one row: how many changes, whether a limit ended them, and of each
 -- column the values of all, one after the other. Ten thousand rows cost a client more than twice as much to take in.
 --
 -- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
@@ -342,14 +348,17 @@ END;
 -- The times are in UTC, as a cast to text writes them: with a space, and without zeros at the end.
 --
 -- Whatever the statistics say (nothing analyses the log), it reads one partition by its index and sorts nothing. It goes
--- over the rows twice, for their sizes first: a running sum of them takes longer than that.
+-- over the rows for their sizes first (and once more, where these end it): a running sum for all would take longer.
 CREATE FUNCTION cdc_hooks.read_page(after_id bigint, upto_id bigint, first_xid xid8, snapshot pg_snapshot, late xid8[],
-                                    max_rows bigint, max_bytes bigint)
+                                    max_rows bigint, max_bytes bigint, all_or_nothing boolean DEFAULT false)
 RETURNS cdc_hooks.page
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO'
 SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_partition_pruning = on
+SET enable_indexscan = on
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_sort = off
@@ -363,12 +372,15 @@ DECLARE
     page   cdc_hooks.page;
 BEGIN
     SELECT count(*), sum(s.bytes), max(s.id) INTO rows, bytes, end_id
-      FROM (SELECT c.id, octet_length(coalesce(c.data, '')) + 200 AS bytes
+      FROM (SELECT c.id, cdc_hooks.size_of(c) AS bytes
               FROM cdc_hooks.stretch(after_id, upto_id, first_xid, snapshot, late) AS c
              ORDER BY c.id LIMIT max_rows) AS s;
+    IF all_or_nothing AND (rows >= max_rows OR bytes >= max_bytes) THEN
+        RETURN NULL;
+    END IF;
     IF bytes >= max_bytes THEN
         SELECT s.id INTO end_id
-          FROM (SELECT c.id, sum(octet_length(coalesce(c.data, '')) + 200) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) AS bytes
+          FROM (SELECT c.id, sum(cdc_hooks.size_of(c)) OVER (ORDER BY c.id ROWS UNBOUNDED PRECEDING) AS bytes
                   FROM cdc_hooks.stretch(after_id, end_id, first_xid, snapshot, late) AS c) AS s
          WHERE s.bytes >= max_bytes ORDER BY s.id LIMIT 1;
     END IF;
@@ -499,10 +511,8 @@ DECLARE
 BEGIN
     SELECT * INTO seen FROM cdc_hooks.make_tick(my_generation, forced);
     IF seen.upto_id - seen.after_id <= short_ids AND (seen.after_id + 1) >> 18 = seen.upto_id >> 18 THEN
-        its_page := cdc_hooks.read_page(seen.after_id, seen.upto_id, seen.first_xid, seen.snapshot, seen.late, short_ids + 1, short_bytes);
-        IF its_page.is_full THEN
-            its_page := NULL;
-        ELSIF its_page.length > 0 AND seen.lo_tick = waiting_at THEN
+        its_page := cdc_hooks.read_page(seen.after_id, seen.upto_id, seen.first_xid, seen.snapshot, seen.late, short_ids + 1, short_bytes, true);
+        IF its_page.length > 0 AND seen.lo_tick = waiting_at THEN
             INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, shape)
             SELECT w.id, seen.lo_tick, seen.hi_tick, seen.after_id, seen.upto_id, w.shape
               FROM unnest(webhook_ids, shapes) AS w (id, shape);

@@ -74,4 +74,7 @@ def translated() -> Iterator[None]:
             raise DatabaseError(
                 text, hint="run: cdc-hooks plan, then cdc-hooks apply, as the database's owner"
             ) from error
-        raise DatabaseError(f"{text} (SQLSTATE {state})") from error
+        hint = None
+        if state in {"22021", "22P05"}:
+            hint = "a row of the change log is not valid in the database's encoding, or has no equivalent in UTF-8"
+        raise DatabaseError(f"{text} (SQLSTATE {state})", hint=hint) from error

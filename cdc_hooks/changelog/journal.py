@@ -60,15 +60,18 @@ class Journal:
         self._lease = lease
         self._waiting: dict[int, tuple[Progress, list[asyncio.Future[None]]]] = {}
         self._writer: asyncio.Task[None] | None = None
+        self._newest: dict[int, asyncio.Future[None]] = {}
 
-    async def look(self, waiting: Waiting = _NOBODY, *, forced: bool = False) -> Look:
-        """Make a tick if there is something new (or always, if ``forced``)."""
-        return await self._look("look", waiting, forced=forced)
+    async def look(self, waiting: Waiting = _NOBODY, *, forced: bool = False, reading: bool = True) -> Look:
+        """Make a tick if there is something new (or always, if ``forced``); without ``reading``, only that."""
+        return await self._look("look", waiting, forced=forced, short_ids=SHORT_IDS if reading else -1)
 
     async def look_and_beat(self, ring_s: float | None, waiting: Waiting = _NOBODY) -> Look:
         """The same together with ``beat``: the only query of an idle daemon."""
         with self._lease.renewing():
-            return await self._look("look_and_beat", waiting, lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s), forced=False)
+            return await self._look(
+                "look_and_beat", waiting, lease_ms=_ms(LEASE_S), ring_ms=_ms(ring_s), forced=False, short_ids=SHORT_IDS
+            )
 
     async def beat(self, ring_s: float | None = None) -> None:
         """Keep the lead; set the doorbell to ring for ``ring_s`` seconds (0: do not ring, None: leave it)."""
@@ -85,6 +88,8 @@ class Journal:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         _, others = self._waiting.get(webhook_id, (None, []))
         self._waiting[webhook_id] = (progress, [*others, done])
+        self._newest[webhook_id] = done
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())  # who asked may have gone
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         return done
@@ -130,12 +135,15 @@ class Journal:
                         future.set_result(None)
 
     async def _look(self, query: str, waiting: Waiting, **parameters: Any) -> Look:
+        # What they have asked to be recorded stands before what is claimed for them now.
+        recording = [done for one in waiting.shapes if (done := self._newest.get(one)) and not done.done()]
+        if recording:
+            await asyncio.wait(recording)
         cursor = await self._execute(
             query,
             waiting_at=waiting.tick,
             webhook_ids=list(waiting.shapes),
             shapes=list(waiting.shapes.values()),
-            short_ids=SHORT_IDS,
             short_bytes=SHORT_BYTES,
             **parameters,
         )

@@ -10,10 +10,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+import structlog
+
+from cdc_hooks.changelog.connection import ConnectionLost
 from cdc_hooks.changelog.journal import Journal, Look, Waiting
 from cdc_hooks.changelog.lease import BEAT_S
-from cdc_hooks.changelog.stretch import Kinds
+from cdc_hooks.changelog.stretch import Columns, Kinds
 from cdc_hooks.changelog.window import Page, Window
+from cdc_hooks.errors import DatabaseError, Superseded
 
 POLL_MIN_S = 0.001
 POLL_MAX_S = 0.010
@@ -24,6 +28,7 @@ AWAKE_S = 0.3
 RING_S = 60.0
 """How long writers ring for a daemon that has died in its sleep."""
 
+log = structlog.get_logger()
 _NOTHING: Mapping[int, str] = {}
 
 
@@ -39,7 +44,7 @@ class Head:
         self.page: Page | None = None
         self.wanted = asyncio.Event()
         self._hungry = 0
-        self._shapes: dict[int, str] = {}
+        self._claims: dict[int, tuple[int, str]] = {}  # by webhook: where it waits, and its shape
         self._claimed = _NOTHING
         self._moved = asyncio.Event()
 
@@ -47,29 +52,39 @@ class Head:
         """Wait until there is a tick after this one; ``claim``: what to claim a short window for, webhook and shape."""
         while self.tick <= tick:
             self._hungry += 1
-            if claim is not None and self.tick == tick:
-                self._shapes[claim[0]] = claim[1]
+            if claim is not None:
+                self._claims[claim[0]] = (tick, claim[1])
             self.wanted.set()
             try:
                 await self._moved.wait()
             finally:
                 if claim is not None:
-                    self._shapes.pop(claim[0], None)
+                    self._claims.pop(claim[0], None)
                 self._hungry -= 1
                 if not self._hungry:
                     self.wanted.clear()
         return self.tick
 
     def waiting(self) -> Waiting:
-        """Who waits, now."""
-        return Waiting(self.tick, dict(self._shapes))
+        """Who waits at the newest tick, and wants what follows to be claimed."""
+        return Waiting(self.tick, {one: shape for one, (tick, shape) in self._claims.items() if tick == self.tick})
 
     def is_claimed_for(self, webhook_id: int, shape: str) -> bool:
         """Whether the newest page is claimed for a webhook, which waited for it."""
         return self._claimed.get(webhook_id) == shape
 
     def move(self, window: Window, page: Page | None = None, claimed: Mapping[int, str] = _NOTHING) -> None:
-        self.tick, self.window, self.page, self._claimed = window.hi_tick, window, page, claimed
+        """To the end of a window, which a look has found."""
+        if window.hi_tick > self.tick:
+            self._move(window.hi_tick, window, page, claimed)
+
+    def advance(self, tick: int) -> None:
+        """To a tick that was made for another reason. Who waits goes on with the changes up to there."""
+        if tick > self.tick:
+            self._move(tick, None, None, _NOTHING)
+
+    def _move(self, tick: int, window: Window | None, page: Page | None, claimed: Mapping[int, str]) -> None:
+        self.tick, self.window, self.page, self._claimed = tick, window, page, claimed
         self._moved.set()
         self._moved = asyncio.Event()
 
@@ -142,26 +157,42 @@ class Pulse:
 
     async def _look_asleep(self, waiting: Waiting) -> Look:
         if time.monotonic() < self._next_beat:
-            return await self._journal.look(waiting)
+            return await self._look(waiting)
         self._next_beat = time.monotonic() + BEAT_S
         return await self._journal.look_and_beat(RING_S, waiting)
 
     async def _news(self) -> bool:
         waiting = self._head.waiting()
-        return self._take(await self._journal.look(waiting), waiting)
+        return self._take(await self._look(waiting), waiting)
+
+    async def _look(self, waiting: Waiting) -> Look:
+        """A look. If there is something that cannot be read, it is left to the workers to say so, each by itself."""
+        try:
+            return await self._journal.look(waiting)
+        except (ConnectionLost, Superseded):
+            raise
+        except DatabaseError as error:
+            log.error("look_failed", error=error.message, hint=error.hint)  # noqa: TRY400 - not a fault of ours
+            return await self._journal.look(reading=False)
 
     def _take(self, look: Look, waiting: Waiting) -> bool:
         """Hand on what a look has found; False if nothing."""
         if look.window is None:
             return False
-        page = None
-        if look.columns is not None:
-            stretch = look.columns.decode()
-            self._on_read(stretch.kinds)
-            window = look.window
-            page = Page(window, window.after_id, window.upto_id, True, stretch.changes, stretch.kinds)
-        self._head.move(look.window, page, waiting.shapes if look.claimed else _NOTHING)
+        self._head.move(
+            look.window, self._page(look.window, look.columns), waiting.shapes if look.claimed else _NOTHING
+        )
         return True
+
+    def _page(self, window: Window, columns: Columns | None) -> Page | None:
+        if columns is None:
+            return None
+        try:
+            stretch = columns.decode()
+        except DatabaseError:
+            return None  # as above: the workers will say it
+        self._on_read(stretch.kinds)
+        return Page(window, window.after_id, window.upto_id, True, stretch.changes, stretch.kinds)
 
     async def _nobody_hungry(self) -> None:
         while not self._head.wanted.is_set():

@@ -35,12 +35,15 @@ class Reader:
     ) -> None:
         self._live = live
         self._history = history
-        # Each webhook may hold two pages: many of them share the memory that few may use.
+        self._on_read = on_read
+        self._shared: OrderedDict[_Key, asyncio.Task[_Fetched]] = OrderedDict()
+        self.serve(webhooks)
+
+    def serve(self, webhooks: int) -> None:
+        """So many read from now on. Each may hold two pages: many of them share the memory that few may use."""
         self._max_rows = max(1_000, min(MAX_PAGE_ROWS, 80_000 // max(1, webhooks)))
         self._max_bytes = max(MAX_PAGE_BYTES // 8, min(MAX_PAGE_BYTES, 8 * MAX_PAGE_BYTES // max(1, webhooks)))
         self._max_shared = 2 * webhooks + 2
-        self._on_read = on_read
-        self._shared: OrderedDict[_Key, asyncio.Task[_Fetched]] = OrderedDict()
 
     async def open_window(self, lo_tick: int, hi_tick: int) -> Window:
         with translated():

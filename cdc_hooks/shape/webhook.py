@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Ordering = Literal["key", "strict", "none"]
 
 # Raised whenever the same configuration and page would give other batches than the version before did.
-_RULES_VERSION = 2
+_RULES_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,28 @@ def test_a_webhook_is_added_and_taken_away(shop):
     assert new.values("id") == [2, 3]
 
 
+def test_a_change_is_not_left_lying_while_a_webhook_is_added(shop):
+    """For the new one a tick is made. What it ends belongs to those who wait, too."""
+    shop.execute("CREATE TABLE customers (id int PRIMARY KEY)")
+    with receiving() as old, receiving() as new:
+        first = {"old": webhook(old.url, ["public.orders"])}
+        both = {**first, "new": webhook(new.url, ["public.customers"])}
+        shop.configure(both)
+        shop.apply()
+        shop.configure(first)
+        with leading(shop) as daemon:
+            eventually(lambda: shop.value("SELECT last_value > 0 FROM cdc_hooks.doorbell"), what="sleep")
+            shop.configure(both)
+            held = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cdc_hooks.tick'::regclass"
+            with shop.connect(autocommit=False) as locker:
+                locker.execute("LOCK TABLE cdc_hooks.tick IN ACCESS EXCLUSIVE MODE")
+                daemon.reload()
+                eventually(lambda: shop.value(held) > 0, what="the tick for the new webhook")
+                shop.execute("INSERT INTO orders VALUES (1)")
+            old.until(1)
+    assert old.values("id") == [1]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"headers": {"X-Source": "shop"}}, {"batch": {"max_events": 15}}],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 
 from cdc_hooks.changelog.journal import SHORT_IDS, Waiting
+from cdc_hooks.changelog.pulse import Head, Pulse
 from cdc_hooks.changelog.registry import progress_of, register
 from cdc_hooks.changelog.window import Progress, Window
 from cdc_hooks.errors import DatabaseError
@@ -161,3 +164,74 @@ async def _window(log: Log, lo_tick: int) -> Window:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
+
+
+def test_what_was_to_be_recorded_before_stands_before_the_claim(log_dsn: str) -> None:
+    """A partial record that still waits for the connection must not become the newest, after what a look claims."""
+
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            webhook, other = await _webhooks(log, "order-sync", "stock-sync")
+            with psycopg.connect(log_dsn, autocommit=True) as writer:
+                append(writer, 1)
+                first = (await log.journal.look()).window
+                assert first is not None
+                append(writer, 2)
+            partial = Progress(first.lo_tick, first.hi_tick, first.after_id, first.upto_id, (1,), "a1")
+            log.journal.record(other, Progress(0, 0, 0))  # is being written
+            await asyncio.sleep(0)
+            log.journal.record(webhook, partial)  # waits for that
+            look = await log.journal.look(Waiting(first.hi_tick, {webhook: "a1"}))
+            assert look.claimed
+            newest = await progress_of(log.connection, webhook)
+            assert newest is not None
+            assert newest.lo_tick == first.hi_tick
+
+    run(main)
+
+
+def test_a_row_that_cannot_be_read_stops_neither_the_ticks_nor_the_pulse(log_dsn: str) -> None:
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            with psycopg.connect(log_dsn, autocommit=True) as writer:
+                append(writer, 1, data="not\x1fJSON")
+                append(writer, 2)
+            head = Head(0)
+            pulsing = asyncio.create_task(Pulse(log.journal, head, asyncio.Event(), doorbell=False).run())
+            assert await head.beyond(0, (1, "a1")) > 0
+            assert head.page is None
+            assert not pulsing.done()
+            pulsing.cancel()
+
+    run(main)
+
+
+def test_large_keys_end_a_page_too(log_dsn: str) -> None:
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            with psycopg.connect(log_dsn) as writer:
+                writer.execute(
+                    "INSERT INTO cdc_hooks.change (action, table_name, key, old_key)"
+                    " SELECT 'U', 'public.orders', repeat('1', 1000000), repeat('2', 1000000) FROM generate_series(1,9)"
+                )
+            window = (await log.journal.look()).window
+            assert window is not None
+            page = await log.reader.page(window, window.after_id)
+            assert len(page.changes) == 3
+            assert len(await log.read(window)) == 9
+
+    run(main)
+
+
+def test_a_tick_that_was_made_for_a_new_webhook_wakes_those_who_wait() -> None:
+    async def main() -> None:
+        head = Head(5)
+        waiting = asyncio.create_task(head.beyond(5, (1, "a1")))
+        await asyncio.sleep(0)
+        assert head.waiting() == Waiting(5, {1: "a1"})
+        head.advance(6)
+        assert head.waiting() == Waiting(6, {}), "it waits at another tick: nothing may be claimed for it at this one"
+        assert await waiting == 6
+        assert head.window is None
+
+    asyncio.run(main())
