@@ -21,6 +21,9 @@ from cdc_hooks.errors import DatabaseError, Superseded
 
 POLL_MIN_S = 0.001
 POLL_MAX_S = 0.010
+POLL_PER_CHANGE_S = 0.0005
+"""Each id that a look finds puts off the next one by so much, up to POLL_MAX_S. So above 2,000 changes a second there
+are a hundred looks a second and larger batches, instead of ever more looks, which take their time from the writers."""
 POLL_IDLE_S = 0.5
 """Without a doorbell (behind a pooler, or where prepared transactions are in use) an idle daemon looks so often."""
 AWAKE_S = 0.3
@@ -123,7 +126,9 @@ class Pulse:
                 await self._nobody_hungry()
                 pause, news_at = POLL_MIN_S, time.monotonic()
             if await self._news():
-                pause, news_at = POLL_MIN_S, time.monotonic()
+                found = self._head.window
+                ids = 0 if found is None else found.upto_id - found.after_id
+                pause, news_at = min(max(POLL_MIN_S, ids * POLL_PER_CHANGE_S), POLL_MAX_S), time.monotonic()
             elif time.monotonic() - news_at > AWAKE_S:
                 if self._doorbell:
                     return
