@@ -339,8 +339,9 @@ RETURN pg_catalog.octet_length(COALESCE((c).data, ''))::bigint + pg_catalog.octe
        + pg_catalog.octet_length(COALESCE((c).old_key, '')) + 200;
 
 -- Purpose: to read a stretch (see there) in order, at most max_rows of it, and no more after the change with which
--- max_bytes are reached (or null then, if all_or_nothing). Touches: change. Returns: one row: how many changes, whether a limit ended them, and of each
--- column the values of all, one after the other. Ten thousand rows cost a client more than twice as much to take in.
+-- max_bytes are reached (null then, if all_or_nothing). Touches: change. Returns: one row: how many changes, whether a
+-- limit ended them, and of each column the values of all, one after the other. Ten thousand rows cost a client more than
+-- twice as much to take in.
 --
 -- U+001F stands between the values: it is in no JSON, and capture accepts no names with control characters. Nothing
 -- stands for null. kinds: the action and the table. old_keys and truncated: null if there are none.

@@ -14,7 +14,6 @@ from cdc_hooks.model import Action, Change
 
 SEGMENT_BITS = 18
 """A segment is 2^18 consecutive ids; one lies in one partition. The same number stands in ``sql/schema.sql``."""
-PARTITIONS = 16
 MAX_PAGE_ROWS = 10_000
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 
@@ -30,11 +29,6 @@ class Window:
     late: tuple[int, ...]
     after_id: int
     upto_id: int
-
-    @property
-    def all_below(self) -> int:
-        """Every transaction below this one had ended at the upper tick (the snapshot's xmin)."""
-        return int(self.snapshot.partition(":")[0])
 
 
 def window_of(row: tuple[Any, ...]) -> Window:
