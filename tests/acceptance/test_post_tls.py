@@ -20,6 +20,7 @@ from cdc_hooks.model import Action, Message
 from tests.receivers import Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 MESSAGE = Message("msg_1", b"{}", "orders", Action.UPDATE, 1, "1-1", "1-1", b"2026-11-21T10:00:00.123456Z")
@@ -98,13 +99,11 @@ def test_an_expired_certificate(authority: trustme.CA, ca_file: Path) -> None:
     refused(outcome, receiver, "TLS: certificate verify failed: certificate has expired")
 
 
-def test_a_receiver_that_speaks_no_tls() -> None:
-    async def answer_at_once(_reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
-        stream.write(b"HTTP/1.1 400 This port speaks plain HTTP\r\n\r\n")
-        stream.close()
+def attempt_at(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> Outcome:
+    """One attempt, over TLS, at one who listens and does not speak it."""
 
     async def run() -> Outcome:
-        async with await asyncio.start_server(answer_at_once, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             to = Sender(f"https://localhost:{port}/", connect_timeout_s=30, total_timeout_s=30)
             try:
@@ -112,7 +111,15 @@ def test_a_receiver_that_speaks_no_tls() -> None:
             finally:
                 await to.aclose()
 
-    outcome = asyncio.run(run())
+    return asyncio.run(run())
+
+
+def test_a_receiver_that_speaks_no_tls() -> None:
+    async def answer_at_once(_reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        stream.write(b"HTTP/1.1 400 This port speaks plain HTTP\r\n\r\n")
+        stream.close()
+
+    outcome = attempt_at(answer_at_once)
     assert outcome.error is Failure.TLS
     assert classify(outcome) == "TLS: wrong version number"
 
@@ -187,16 +194,7 @@ def test_closed_during_the_handshake() -> None:
         await reader.read(1)
         stream.close()
 
-    async def run() -> Outcome:
-        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            to = Sender(f"https://localhost:{port}/", connect_timeout_s=30, total_timeout_s=30)
-            try:
-                return await to.post(MESSAGE, {})
-            finally:
-                await to.aclose()
-
-    outcome = asyncio.run(run())
+    outcome = attempt_at(hang_up)
     assert outcome.error is Failure.CONNECT
     assert classify(outcome) == "the connection was closed"
 
