@@ -220,6 +220,9 @@ def test_a_table_without_a_key_has_none(captured: Captured) -> None:
         ("text", "'é\"'", 'é"'),
         ("uuid", "'00000000-0000-0000-0000-000000000001'", "00000000-0000-0000-0000-000000000001"),
         ("numeric", "12345678901234567890.50", 12345678901234567890.50),
+        ("smallint", "-1", -1),
+        ("bigint", "9223372036854775807", 9223372036854775807),
+        ("information_schema.cardinal_number", "7", 7),  # a domain
     ],
 )
 def test_a_key_can_be_chosen_and_of_any_type(captured: Captured, definition: str, value: str, key: object) -> None:
