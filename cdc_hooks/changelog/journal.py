@@ -19,7 +19,7 @@ from cdc_hooks.sql import queries
 _SQL = queries("changelog")
 
 
-SHORT_IDS = 256
+SHORT_IDS = 1024
 SHORT_BYTES = 1024 * 1024
 """A window of at most so many ids and bytes comes with its changes, claimed for the webhooks that wait for it."""
 

@@ -7,6 +7,7 @@ doorbell, so that writers ring, and then makes sure that no writer that still th
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,10 +21,12 @@ from cdc_hooks.changelog.window import Page, Window
 from cdc_hooks.errors import DatabaseError, Superseded
 
 POLL_MIN_S = 0.001
-POLL_MAX_S = 0.010
-POLL_PER_CHANGE_S = 0.0005
-"""Each id that a look finds puts off the next one by so much, up to POLL_MAX_S. So above 2,000 changes a second there
-are a hundred looks a second and larger batches, instead of ever more looks, which take their time from the writers."""
+POLL_QUIET_S = 0.010
+"""Looks that find nothing become rarer, up to this."""
+POLL_BUSY_S = 0.050
+POLL_BUSY_RATE = 10_000
+"""The more changes arrive a second, the rarer are looks, up to POLL_BUSY_S at this rate: so there are larger batches
+instead of ever more looks, which take their time from the writers."""
 POLL_IDLE_S = 0.5
 """Without a doorbell (behind a pooler, or where prepared transactions are in use) an idle daemon looks so often."""
 AWAKE_S = 0.3
@@ -33,6 +36,23 @@ RING_S = 60.0
 
 log = structlog.get_logger()
 _NOTHING: Mapping[int, str] = {}
+
+
+class Pace:
+    """How long to wait after a look that has found something: by how fast ids are given out. Pure."""
+
+    def __init__(self) -> None:
+        self._upto_id = 0
+        self._at = -math.inf
+
+    def pause_s(self, upto_id: int, now: float) -> float:
+        """``upto_id``: of the new tick; ``now``: in seconds of any clock.
+
+        A window's own bounds would say less: they reach back to what was late.
+        """
+        rate = (upto_id - self._upto_id) / max(now - self._at, POLL_QUIET_S)
+        self._upto_id, self._at = upto_id, now
+        return min(max(POLL_MIN_S, POLL_BUSY_S * rate / POLL_BUSY_RATE), POLL_BUSY_S)
 
 
 class Head:
@@ -110,6 +130,7 @@ class Pulse:
         self._bell = bell
         self._doorbell = doorbell
         self._next_beat = 0.0
+        self._pace = Pace()
 
     async def run(self) -> None:
         await self._beat(0.0)
@@ -120,21 +141,21 @@ class Pulse:
 
     async def _stay_awake(self) -> None:
         """Look again and again; return when there was no news for a while. Without a doorbell, never return."""
-        pause, news_at = POLL_MIN_S, time.monotonic()
+        quiet, news_at = POLL_MIN_S, time.monotonic()
         while True:
             if not self._head.wanted.is_set():
                 await self._nobody_hungry()
-                pause, news_at = POLL_MIN_S, time.monotonic()
+                quiet, news_at = POLL_MIN_S, time.monotonic()
             if await self._news():
+                quiet, news_at = POLL_MIN_S, time.monotonic()
                 found = self._head.window
-                ids = 0 if found is None else found.upto_id - found.after_id
-                pause, news_at = min(max(POLL_MIN_S, ids * POLL_PER_CHANGE_S), POLL_MAX_S), time.monotonic()
+                pause = POLL_MIN_S if found is None else self._pace.pause_s(found.upto_id, news_at)
             elif time.monotonic() - news_at > AWAKE_S:
                 if self._doorbell:
                     return
-                pause = min(pause * 1.5, POLL_IDLE_S)
+                pause = quiet = min(quiet * 1.5, POLL_IDLE_S)
             else:
-                pause = min(pause * 1.3, POLL_MAX_S)
+                pause = quiet = min(quiet * 1.3, POLL_QUIET_S)
             if time.monotonic() >= self._next_beat:
                 await self._beat(None)
             await self._rung_within(pause)
