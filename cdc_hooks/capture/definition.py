@@ -32,8 +32,6 @@ _DIGEST = re.compile(r" (sha256:[0-9a-f]+)")
 
 # Values of these types that are equal are written the same.
 _EQUAL_IS_IDENTICAL = frozenset({"int2", "int4", "int8", "uuid", "bool", "date", "oid"})
-# Their text is their JSON.
-_TEXT_IS_JSON = frozenset({"int2", "int4", "int8"})
 
 
 @dataclass(frozen=True)
@@ -237,8 +235,6 @@ def _body(wanted: Wanted, action: Action, *, guarded: bool, keyed: bool) -> str:
 def _key(row: str, key: tuple[Column, ...]) -> str:
     if not key:
         return "NULL"
-    if len(key) == 1 and key[0].base_type in _TEXT_IS_JSON:
-        return f"{row}.{key[0].sql_name}::pg_catalog.text"
     if len(key) == 1:
         return f"pg_catalog.to_json({row}.{key[0].sql_name})::pg_catalog.text"
     return _json(row, key)

@@ -1,7 +1,8 @@
 """Ticks when somebody wants them, sleep when nothing happens.
 
-Awake, the pulse looks at the log every few milliseconds. After a while without news it falls asleep: it sets the
-doorbell, so that writers ring, and then makes sure that no writer that still thinks it awake is left (the fence).
+Awake, the pulse looks at the log every few milliseconds, more rarely where there is much to find. After a while
+without news it falls asleep: it sets the doorbell, so that writers ring, and then makes sure that no writer that still
+thinks it awake is left (the fence).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ POLL_BUSY_S = 0.050
 POLL_BUSY_RATE = 10_000
 """The more changes arrive a second, the rarer are looks, up to POLL_BUSY_S at this rate: so there are larger batches
 instead of ever more looks, which take their time from the writers."""
+RATE_OVER_S = 0.1
 POLL_IDLE_S = 0.5
 """Without a doorbell (behind a pooler, or where prepared transactions are in use) an idle daemon looks so often."""
 AWAKE_S = 0.3
@@ -39,20 +41,19 @@ _NOTHING: Mapping[int, str] = {}
 
 
 class Pace:
-    """How long to wait after a look that has found something: by how fast ids are given out. Pure."""
+    """How long to wait after a look that has found something: by how many changes come. Pure."""
 
     def __init__(self) -> None:
-        self._upto_id = 0
+        self._rate = 0.0
         self._at = -math.inf
 
-    def pause_s(self, upto_id: int, now: float) -> float:
-        """``upto_id``: of the new tick; ``now``: in seconds of any clock.
-
-        A window's own bounds would say less: they reach back to what was late.
-        """
-        rate = (upto_id - self._upto_id) / max(now - self._at, POLL_QUIET_S)
-        self._upto_id, self._at = upto_id, now
-        return min(max(POLL_MIN_S, POLL_BUSY_S * rate / POLL_BUSY_RATE), POLL_BUSY_S)
+    def pause_s(self, changes: int, now: float) -> float:
+        """``changes``: that were found; ``now``: in seconds of any clock."""
+        since_s = max(now - self._at, POLL_MIN_S)
+        # The mean of the last tenth of a second or so: one large transaction is no rush.
+        self._rate += (changes / since_s - self._rate) * -math.expm1(-since_s / RATE_OVER_S)
+        self._at = now
+        return min(max(POLL_MIN_S, POLL_BUSY_S * self._rate / POLL_BUSY_RATE), POLL_BUSY_S)
 
 
 class Head:
@@ -148,8 +149,7 @@ class Pulse:
                 quiet, news_at = POLL_MIN_S, time.monotonic()
             if await self._news():
                 quiet, news_at = POLL_MIN_S, time.monotonic()
-                found = self._head.window
-                pause = POLL_MIN_S if found is None else self._pace.pause_s(found.upto_id, news_at)
+                pause = self._pace.pause_s(self._found(), news_at)
             elif time.monotonic() - news_at > AWAKE_S:
                 if self._doorbell:
                     return
@@ -159,6 +159,13 @@ class Pulse:
             if time.monotonic() >= self._next_beat:
                 await self._beat(None)
             await self._rung_within(pause)
+
+    def _found(self) -> int:
+        """How many changes the newest window holds; of a long one, which was not read with the look, at most."""
+        page, window = self._head.page, self._head.window
+        if page is not None:
+            return len(page.changes)
+        return 0 if window is None else window.upto_id - window.after_id
 
     async def _sleep(self) -> None:
         """Sleep until somebody rings or a look finds something. Leaves the doorbell off.

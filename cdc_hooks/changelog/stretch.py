@@ -75,8 +75,13 @@ class Columns(NamedTuple):
             )
             changes = list(map(_new_change, zip(*columns, strict=True)))
         except (KeyError, ValueError) as error:
+            what = (
+                f"the action {error.args[0].decode(errors='replace')}"
+                if isinstance(error, KeyError)
+                else "a control character"
+            )
             raise DatabaseError(
-                "the change log holds a row that capture did not write (a control character in it)",
+                f"the change log holds a row that capture did not write ({what} in it)",
                 hint="find out who else writes to cdc_hooks.change: only the capture functions should",
             ) from error
         return Stretch(changes, {known[raw]: number for raw, number in counts.items()})

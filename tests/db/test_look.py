@@ -145,12 +145,15 @@ def test_every_kind_of_change_is_read_as_it_was_written(log_dsn: str) -> None:
     run(main)
 
 
-def test_what_capture_cannot_have_written_is_an_error(log_dsn: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "said"), [({"data": "not\x1fJSON"}, "a control character"), ({"action": "X"}, "the action X")]
+)
+def test_what_capture_cannot_have_written_is_an_error(log_dsn: str, row: dict[str, str], said: str) -> None:
     async def main() -> None:
         async with open_log(log_dsn) as log:
             with psycopg.connect(log_dsn) as writer:
-                append(writer, 1, data="not\x1fJSON")
-            with pytest.raises(DatabaseError, match="capture did not write"):
+                append(writer, 1, **row)
+            with pytest.raises(DatabaseError, match=f"capture did not write .{said}"):
                 await log.read(await _window(log, 0))
 
     run(main)
