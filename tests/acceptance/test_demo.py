@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,15 +12,6 @@ import pytest
 
 LONGEST_S = 100
 INTERRUPTED = 130
-
-
-@pytest.fixture
-def place():
-    """A directory for temporary files; started by root the server runs as nobody, and must get into it."""
-    directory = Path(tempfile.mkdtemp(prefix="cdc-hooks-test-demo-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -38,8 +38,6 @@ def pgbouncer(server_port: int, directory: Path) -> Iterator[int]:
     users, settings = directory / "users.txt", directory / "pgbouncer.ini"
     users.write_text(f'"{DAEMON_ROLE}" ""\n')
     settings.write_text(PGBOUNCER.format(server=server_port, port=port, users=users))
-    for path in (directory, *directory.parents[:2]):
-        path.chmod(0o755)
     user = "nobody" if os.geteuid() == 0 else None
     process = subprocess.Popen([program, str(settings)], user=user, stderr=subprocess.DEVNULL)
     try:
@@ -49,9 +47,9 @@ def pgbouncer(server_port: int, directory: Path) -> Iterator[int]:
         process.wait()
 
 
-def test_behind_a_transaction_pooler(site, server, tmp_path):
+def test_behind_a_transaction_pooler(site, server, place):
     site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-    with receiving() as inbox, pgbouncer(server.port, tmp_path) as port:
+    with receiving() as inbox, pgbouncer(server.port, place) as port:
         site.configure(
             {"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 50})}, dsn=site.daemon_dsn(port=port)
         )

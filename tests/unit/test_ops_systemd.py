@@ -55,7 +55,7 @@ def test_a_reload_says_when(manager):
     ("usec", "pid", "interval_s"),
     [
         ("30000000", None, 10.0),
-        ("30000000", str(os.getpid()), 10.0),
+        pytest.param("30000000", str(os.getpid()), 10.0, id="this process"),
         ("30000000", "1", None),  # it is another process that is watched
         (None, None, None),
         ("", None, None),
