@@ -155,7 +155,8 @@ def test_deliveries_alone_rebuild_each_table(both, own_server):
         assert not replica.disorder, replica.disorder[:5]
         with both.connect() as connection:
             for shown, table in tables.items():
-                assert replica.tables[shown], f"nothing of {table} was sent"
+                # It may be empty now: eimer is truncated now and then.
+                assert shown in replica.tables, f"nothing of {table} was sent"
                 different = replica.differences(connection, shown, table)
                 assert not different, f"{table}: {len(different)} differences: {different[:3]}"
 
