@@ -82,11 +82,11 @@ def own_server(pg_version: int) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def database(server: PostgresServer) -> Iterator[str]:
-    """DSN of a fresh, empty database, as superuser."""
+def database(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """DSN of a fresh, empty database, as superuser. A parameter of it stands for options of CREATE DATABASE."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute(f"CREATE DATABASE {name} {getattr(request, 'param', '')}")
     yield server.dsn(name)
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

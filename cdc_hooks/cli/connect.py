@@ -34,7 +34,11 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
         raise ConfigError("--dsn is not a connection string", hint="write postgresql://user@host/database") from None
     try:
         connection = psycopg.connect(
-            dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="cdc-hooks"
+            dsn,
+            autocommit=True,
+            client_encoding="UTF8",
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            application_name="cdc-hooks",
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(

@@ -73,6 +73,14 @@ def test_from_plan_to_remove(cli, database):
         assert admin.execute("SELECT to_regnamespace('cdc_hooks')").fetchone() == (None,)
 
 
+@pytest.mark.parametrize("database", ["TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"], indirect=True)
+def test_a_database_without_an_encoding(cli):
+    assert cli("apply").exit_code == 0
+    assert cli("check").exit_code == 0
+    assert cli("status").exit_code == 0
+    assert cli("plan").exit_code == 0
+
+
 def test_a_capture_that_was_switched_off_is_seen(cli, database):
     cli("apply")
     with psycopg.connect(database, autocommit=True) as admin:
