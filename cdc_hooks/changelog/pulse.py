@@ -26,8 +26,8 @@ POLL_QUIET_S = 0.010
 """Looks that find nothing become rarer, up to this."""
 POLL_BUSY_S = 0.050
 POLL_BUSY_RATE = 10_000
-"""The more changes arrive a second, the rarer are looks, up to POLL_BUSY_S at this rate: so there are larger batches
-instead of ever more looks, which take their time from the writers."""
+"""The more transactions arrive a second, the rarer are looks, up to POLL_BUSY_S at this rate: so there are larger
+batches instead of ever more looks, which take their time from the writers."""
 RATE_OVER_S = 0.1
 POLL_IDLE_S = 0.5
 """Without a doorbell (behind a pooler, or where prepared transactions are in use) an idle daemon looks so often."""
@@ -38,22 +38,6 @@ RING_S = 60.0
 
 log = structlog.get_logger()
 _NOTHING: Mapping[int, str] = {}
-
-
-class Pace:
-    """How long to wait after a look that has found something: by how many changes come. Pure."""
-
-    def __init__(self) -> None:
-        self._rate = 0.0
-        self._at = -math.inf
-
-    def pause_s(self, changes: int, now: float) -> float:
-        """``changes``: that were found; ``now``: in seconds of any clock."""
-        since_s = max(now - self._at, POLL_MIN_S)
-        # The mean of the last tenth of a second or so: one large transaction is no rush.
-        self._rate += (changes / since_s - self._rate) * -math.expm1(-since_s / RATE_OVER_S)
-        self._at = now
-        return min(max(POLL_MIN_S, POLL_BUSY_S * self._rate / POLL_BUSY_RATE), POLL_BUSY_S)
 
 
 class Head:
@@ -113,6 +97,32 @@ class Head:
         self._moved = asyncio.Event()
 
 
+class Pace:
+    """How long to wait after a look that has found something: by how many transactions come. Pure."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._at = -math.inf
+
+    def pause_s(self, found: int, now: float) -> float:
+        """``found``: transactions; ``now``: in seconds of any clock. What counts is their mean rate lately."""
+        since_s = max(now - self._at, POLL_MIN_S)
+        self._rate += (found / since_s - self._rate) * -math.expm1(-since_s / RATE_OVER_S)
+        self._at = now
+        return min(max(POLL_MIN_S, POLL_BUSY_S * self._rate / POLL_BUSY_RATE), POLL_BUSY_S)
+
+
+def found_by(head: Head) -> int:
+    """How many captured transactions there are in the newest window, at most: no more than changes, and no more than
+    transaction ids that were given out meanwhile. So a large transaction is no rush, and neither are those of others.
+    """
+    window, page = head.window, head.page
+    if window is None:
+        return 0
+    changes = window.upto_id - window.after_id if page is None else len(page.changes)
+    return min(changes, window.xids)
+
+
 class Pulse:
     """The one task that makes ticks and keeps the lead."""
 
@@ -149,7 +159,7 @@ class Pulse:
                 quiet, news_at = POLL_MIN_S, time.monotonic()
             if await self._news():
                 quiet, news_at = POLL_MIN_S, time.monotonic()
-                pause = self._pace.pause_s(self._found(), news_at)
+                pause = self._pace.pause_s(found_by(self._head), news_at)
             elif time.monotonic() - news_at > AWAKE_S:
                 if self._doorbell:
                     return
@@ -159,13 +169,6 @@ class Pulse:
             if time.monotonic() >= self._next_beat:
                 await self._beat(None)
             await self._rung_within(pause)
-
-    def _found(self) -> int:
-        """How many changes the newest window holds; of a long one, which was not read with the look, at most."""
-        page, window = self._head.page, self._head.window
-        if page is not None:
-            return len(page.changes)
-        return 0 if window is None else window.upto_id - window.after_id
 
     async def _sleep(self) -> None:
         """Sleep until somebody rings or a look finds something. Leaves the doorbell off.

@@ -30,6 +30,11 @@ class Window:
     after_id: int
     upto_id: int
 
+    @property
+    def xids(self) -> int:
+        """How many transaction ids were given out between its ticks, in all databases of the cluster."""
+        return int(self.snapshot.split(":")[1]) - self.first_xid
+
 
 def window_of(row: tuple[Any, ...]) -> Window:
     """Of a row of ``open_window``."""
