@@ -29,6 +29,7 @@ POLL_BUSY_RATE = 10_000
 """The more transactions arrive a second, the rarer are looks, up to POLL_BUSY_S at this rate: so there are larger
 batches instead of ever more looks, which take their time from the writers."""
 RATE_OVER_S = 0.1
+"""The rate is a mean over about so long: a few transactions that come close together are no rush."""
 POLL_IDLE_S = 0.5
 """Without a doorbell (behind a pooler, or where prepared transactions are in use) an idle daemon looks so often."""
 AWAKE_S = 0.3

@@ -6,7 +6,7 @@ import pytest
 
 from cdc_hooks.changelog.pulse import POLL_BUSY_S, POLL_MIN_S, Head, Pace, found_by
 from cdc_hooks.changelog.window import Page, Window
-from cdc_hooks.model import Action, Change
+from tests.unit.pages import UPDATE, change
 
 LOOK_S = 0.002
 """What a look itself takes, more or less."""
@@ -65,8 +65,7 @@ def window(*, xids: int, ids: int) -> Window:
 
 
 def page(of: Window, changes: int) -> Page:
-    change = Change(51, "public.orders", Action.UPDATE, b"1", None, b"", b"{}", False)
-    return Page(of, of.after_id, of.upto_id, True, [change] * changes, {("public.orders", Action.UPDATE): changes})
+    return Page(of, of.after_id, of.upto_id, True, [change(n) for n in range(changes)], {("public.orders", UPDATE)})
 
 
 @pytest.mark.parametrize(
