@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cdc_hooks.capture import Wanted
-from cdc_hooks.config import captures
+from cdc_hooks.config import Ordering, captures
+from cdc_hooks.deliver.breaker import BreakerRules
+from cdc_hooks.deliver.gate import GateRules
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.errors import ConfigError
@@ -24,6 +26,7 @@ class Plan:
     webhook: Webhook
     shape: Shape
     policy: Policy
+    gate: GateRules
     keys: tuple[bytes, ...]
     max_wait_s: float
 
@@ -47,8 +50,7 @@ class Plan:
             client_code=webhook.client_code,
             hmac_key=keys[0],
         )
-        policy = Policy(webhook.retry.schedule, webhook.retry.jitter, webhook.retry.retry_after_cap)
-        return cls(webhook, shape, policy, keys, webhook.batch.max_wait)
+        return cls(webhook, shape, _policy(webhook), _gate_rules(webhook), keys, webhook.batch.max_wait)
 
     def sender(self) -> Sender:
         """A sender with connections of its own: one webhook's receiver cannot use up another's."""
@@ -61,6 +63,32 @@ class Plan:
             headers=webhook.request_headers(),
             max_connections=webhook.concurrency,
         )
+
+
+def _policy(webhook: Webhook) -> Policy:
+    retry, breaker = webhook.retry, webhook.breaker
+    return Policy(
+        schedule_s=retry.schedule,
+        max_attempts=retry.max_attempts,
+        jitter=retry.jitter,
+        retry_after_cap_s=retry.retry_after_cap,
+        success=webhook.success_statuses,
+        on_exhausted=retry.on_exhausted.value,
+        patience_s=None if breaker is None else breaker.longest_pause,
+    )
+
+
+def _gate_rules(webhook: Webhook) -> GateRules:
+    breaker = webhook.breaker
+    rules = GateRules(
+        concurrency=1 if webhook.ordering is Ordering.STRICT else webhook.concurrency,
+        rate=webhook.rate_limit,
+        probe_paused_s=webhook.probe_paused,
+    )
+    if breaker is None:
+        return rules
+    opens = BreakerRules(breaker.failures, breaker.rate, breaker.pause, breaker.longest_pause)
+    return replace(rules, breaker=opens, drain_rate=breaker.drain_rate)
 
 
 def wanted(config: Config) -> list[Wanted]:

@@ -18,12 +18,16 @@ from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.changelog.pulse import Head
 from cdc_hooks.changelog.reader import Reader
-from cdc_hooks.config import Webhook
+from cdc_hooks.config import OnPoison, Webhook
+from cdc_hooks.deliver.controls import Controls
 from cdc_hooks.deliver.courier import Courier
+from cdc_hooks.deliver.judge import Judge
 from cdc_hooks.deliver.ledger import Ledger
+from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.worker import Worker
 from cdc_hooks.errors import CdcHooksError, DatabaseError, Superseded
 from cdc_hooks.ops.health import Health
+from cdc_hooks.shape import render
 
 RESTART_S = 5.0
 """Before a worker that broke by a fault of ours is begun again."""
@@ -92,10 +96,10 @@ class Service:
             except CdcHooksError as error:
                 about = {"webhook": self.name, "error": error.message, "hint": error.hint}
                 log.error("worker_failed", **about, retry_in_s=RESTART_S)  # noqa: TRY400 - not a fault of ours
-                health.failing(self.name, error.message)
+                self._broke(error.message)
             except Exception as error:
                 log.exception("worker_failed", webhook=self.name, retry_in_s=RESTART_S)
-                health.failing(self.name, f"a fault of cdc-hooks, see its log: {error}")
+                self._broke(f"a fault of cdc-hooks, see its log: {error}")
             else:
                 continue
             with suppress(TimeoutError):
@@ -103,6 +107,11 @@ class Service:
                     await self._leaving.wait()
         if self._for_good:
             health.forget(self.name)
+
+    def _broke(self, error: str) -> None:
+        health = self._stages.health
+        health.failing(self.name, error)
+        health.turned(self.name, "retrying", None)
 
     async def _work(self) -> None:
         stages = self._stages
@@ -112,17 +121,7 @@ class Service:
             raise DatabaseError(f"webhook {self.name} has no progress recorded", hint="run: cdc-hooks check")
         sender = plan.sender()
         try:
-            courier = Courier(
-                self.name,
-                self.webhook_id,
-                sender,
-                plan.keys,
-                plan.policy,
-                ledger=stages.ledger,
-                lease=stages.lease,
-                observer=stages.health,
-                unfinished=await stages.ledger.unfinished(self.webhook_id),
-            )
+            courier = await self._courier(plan, sender)
             self.worker = Worker(
                 self.webhook_id,
                 progress,
@@ -139,3 +138,26 @@ class Service:
             await self.worker.run()
         finally:
             await sender.aclose()
+
+    async def _courier(self, plan: assembly.Plan, sender: Sender) -> Courier:
+        stages, webhook = self._stages, self.webhook
+        ledger = stages.ledger.of(self.webhook_id)
+        courier = Courier(
+            self.name,
+            sender,
+            plan.keys,
+            Judge(plan.policy, partial_ack=webhook.partial_ack),
+            plan.gate,
+            render=lambda batch: render(batch, plan.shape, stages.epoch_of),
+            pause_after=webhook.pause_after,
+            hold_rows=webhook.on_poison is OnPoison.HOLD_ROW,
+            ledger=ledger,
+            controls=Controls(stages.journal, self.webhook_id),
+            lease=stages.lease,
+            observer=stages.health,
+            unfinished=await ledger.unfinished(),
+        )
+        paused = (await registry.paused(stages.connection)).get(self.webhook_id)
+        if paused is not None:
+            courier.pause(paused.why, by_itself=paused.by == "policy")
+        return courier

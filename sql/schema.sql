@@ -113,14 +113,20 @@ CREATE TABLE cdc_hooks.webhook (
     id              integer     PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     name            text        NOT NULL CONSTRAINT webhook_name_is_unique UNIQUE,
     created_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    state           text        NOT NULL DEFAULT 'active' CONSTRAINT known_state CHECK (state IN ('active', 'retrying', 'retired')),
+    state           text        NOT NULL DEFAULT 'active' CONSTRAINT known_state CHECK (state IN ('active', 'retrying', 'open', 'paused', 'retired')),
     state_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    paused_at       timestamptz,
+    paused_by       text        CONSTRAINT known_pauser CHECK (paused_by IN ('policy', 'operator')),
+    paused_why      text,
     delivered       bigint      NOT NULL DEFAULT 0,
     last_success_at timestamptz,
     last_error_at   timestamptz,
-    last_error      text
+    last_error      text,
+    CONSTRAINT paused_by_somebody_for_a_reason CHECK (num_nulls(paused_at, paused_by, paused_why) IN (0, 3))
 );
 COMMENT ON TABLE  cdc_hooks.webhook IS 'The webhooks of the configuration. A retired one is no longer configured and holds nothing back.';
+COMMENT ON COLUMN cdc_hooks.webhook.state IS 'As its daemon has it; "open" is its circuit breaker: the endpoint is sick.';
+COMMENT ON COLUMN cdc_hooks.webhook.paused_at IS 'Since when nothing is sent, its place kept, until somebody resumes it.';
 COMMENT ON COLUMN cdc_hooks.webhook.delivered IS 'Changes delivered so far (written every few seconds).';
 
 CREATE TABLE cdc_hooks.progress (
@@ -169,13 +175,15 @@ CREATE TABLE cdc_hooks.delivery (
     id               bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     webhook_id       integer     NOT NULL REFERENCES cdc_hooks.webhook (id),
     message_id       text        NOT NULL,
-    state            text        NOT NULL CONSTRAINT known_delivery_state CHECK (state IN ('retrying', 'dead')),
+    state            text        NOT NULL CONSTRAINT known_delivery_state CHECK (state IN ('pending', 'split', 'part', 'held', 'rejected', 'dead')),
     table_name       text        NOT NULL,
     action           text        NOT NULL,
     event_count      integer     NOT NULL,
     first_event      text        NOT NULL,
     last_event       text        NOT NULL,
     attempts         integer     NOT NULL,
+    counted          integer     NOT NULL DEFAULT 0,
+    part_of          text,
     first_attempt_at timestamptz NOT NULL,
     last_attempt_at  timestamptz NOT NULL,
     next_attempt_at  timestamptz,
@@ -183,7 +191,7 @@ CREATE TABLE cdc_hooks.delivery (
     last_error       text        NOT NULL,
     body             bytea       NOT NULL,
     CONSTRAINT delivery_once UNIQUE (webhook_id, message_id),
-    CONSTRAINT retrying_has_a_next_attempt CHECK ((state = 'retrying') = (next_attempt_at IS NOT NULL))
+    CONSTRAINT pending_has_a_next_attempt CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL))
 );
 
 -- Ranges of the log that a webhook did not get: dropped by the disk budget, or left behind by a rebase. The receiver is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -28,6 +28,13 @@ class Server:
     version: int
     prepared_transactions: bool
     pooled: bool
+
+
+class Paused(NamedTuple):
+    """``by``: policy (it paused by itself) or operator."""
+
+    by: str
+    why: str
 
 
 class Epochs:
@@ -130,7 +137,8 @@ async def _return(connection: AsyncConnection[Any], journal: Journal, webhook_id
         first = upto_id + 1 if kept is None else kept
         if first > stood + 1:
             reason = "reclaimed while the webhook was not configured"
-            await journal.write("add_gap", webhook_id=webhook_id, after_id=stood, upto_id=first - 1, reason=reason)
+            span = {"after_id": stood, "upto_id": first - 1}
+            await journal.write("add_gap", webhook_id=webhook_id, **span, reason=reason, told=False)
     await journal.write("set_webhook_state", webhook_id=webhook_id, state="active")
 
 
@@ -141,6 +149,11 @@ async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Prog
         return None
     lo_tick, hi_tick, after_id, to_id, done, shape = rows[0]
     return Progress(lo_tick, hi_tick, after_id, to_id, tuple(done), shape)
+
+
+async def paused(connection: AsyncConnection[Any]) -> dict[int, Paused]:
+    """The webhooks that are paused, by id."""
+    return {webhook_id: Paused(by, why) for webhook_id, by, why in await _all(connection, "paused")}
 
 
 async def newest_tick(connection: AsyncConnection[Any]) -> int:

@@ -20,6 +20,8 @@ _COLOURS = {
     "error": "red",
     "active": "green",
     "retrying": "yellow",
+    "open": "red",
+    "paused": "red",
     "retired": "dim",
 }
 

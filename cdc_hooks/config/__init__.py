@@ -15,14 +15,17 @@ from cdc_hooks.config.models import (
     TableRules,
     WhenFull,
 )
+from cdc_hooks.config.policy import PRESETS, Breaker, OnExhausted, OnPoison, Preset, Retry
 from cdc_hooks.config.redact import redacted
-from cdc_hooks.config.webhook import Auth, BatchLimits, Ordering, Retry, Start, TableWish, Timeout, Webhook
+from cdc_hooks.config.webhook import Auth, BatchLimits, Ordering, Start, TableWish, Timeout, Webhook
 
 __all__ = [
     "DEFAULT_PATH",
+    "PRESETS",
     "VARIABLE",
     "Auth",
     "BatchLimits",
+    "Breaker",
     "ChangeLog",
     "Config",
     "Database",
@@ -32,7 +35,10 @@ __all__ = [
     "LogLevel",
     "Metrics",
     "NetworkRules",
+    "OnExhausted",
+    "OnPoison",
     "Ordering",
+    "Preset",
     "Retry",
     "Start",
     "TableCapture",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -18,6 +18,16 @@ from cdc_hooks.config.credentials import (
     given_or_from_file,
     or_from_file,
     signing_key,
+)
+from cdc_hooks.config.policy import (
+    Breaker,
+    OnPoison,
+    Preset,
+    Retry,
+    Statuses,
+    breaker_or_off,
+    statuses,
+    with_preset,
 )
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
@@ -81,17 +91,6 @@ class Timeout(Section):
         if self.connect > self.total:
             fail("timeout", [(("connect",), "longer than total, the time for the whole attempt")])
         return self
-
-
-class Retry(Section):
-    schedule: Annotated[tuple[Seconds, ...], BeforeValidator(as_list)] = (5.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
-    """Pauses between the attempts of one batch: six pauses are seven attempts."""
-    jitter: float = Field(default=0.2, ge=0, le=1)
-    """Each pause is made longer by up to this part of it, at random, so that retries do not come in step."""
-    retry_after_cap: Seconds = Field(default=3600.0)
-    """A receiver's Retry-After is respected up to this."""
-    on_exhausted: Literal["dead_letter"] = "dead_letter"
-    """What happens after the last attempt: the batch is kept as a dead letter, and the webhook goes on."""
 
 
 class Basic(Section):
@@ -172,8 +171,24 @@ class Webhook(Section):
     """key: changes of one row in order, different rows concurrently; strict: one request at a time; none: free."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Most requests in flight at a time; with ordering: strict it is one."""
+    rate_limit: float | None = Field(default=None, gt=0)
+    """Most requests a second. Not given: no limit."""
     timeout: Timeout = Timeout()
+    preset: Preset | None = None
+    """Sets success, timeout, retry, breaker and pause_after to how known senders behave; what is given comes first."""
+    success: Annotated[tuple[Statuses, ...], BeforeValidator(as_list), AfterValidator(not_empty)] = ("200-299",)
+    """Which statuses mean that the batch has arrived: numbers and ranges."""
+    partial_ack: bool = False
+    """Whether a success may name events that failed, {"failed": ["1-4711"]}: only those are sent again."""
     retry: Retry = Retry()
+    breaker: Annotated[Breaker | None, BeforeValidator(breaker_or_off)] = Breaker()
+    """Holds back the whole webhook while its endpoint is sick; off for none."""
+    on_poison: OnPoison = OnPoison.CONTINUE
+    """When a change is set aside: continue with the later ones of its row, or hold_row until it is resent."""
+    pause_after: int | None = Field(default=None, ge=1)
+    """Pause the webhook when so many deliveries in a row were given up on. Not given: never."""
+    probe_paused: Seconds | None = Field(default=None, gt=0)
+    """How often to try whether a webhook that paused by itself is well again. Not given: until somebody resumes it."""
     auth: Auth | None = None
     headers: dict[HeaderName, HeaderValue] = Field(default={})
     """Headers to add to each request."""
@@ -185,6 +200,12 @@ class Webhook(Section):
     """Where a new webhook begins: now, or earliest, with all that the change log still has."""
 
     _file = field_validator("secret", mode="before")(given_or_from_file)
+    _preset = model_validator(mode="before")(with_preset)
+
+    @property
+    def success_statuses(self) -> frozenset[int]:
+        """The statuses that mean that the batch has arrived."""
+        return statuses(self.success)
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:

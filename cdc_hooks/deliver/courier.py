@@ -1,17 +1,20 @@
-"""Delivering one message: attempt, ask the policy, wait, attempt again, until it is delivered or given up on."""
+"""Delivering the batches of one webhook: attempt, ask the policy, wait, split, attempt again, until it is finished."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
 from cdc_hooks.changelog.connection import ConnectionLost
-from cdc_hooks.deliver.policy import Delivered, GiveUp, Policy, RetryAt, classify, decide
+from cdc_hooks.deliver.gate import Gate
+from cdc_hooks.deliver.held import HeldRows
+from cdc_hooks.deliver.ledger import Attempt
+from cdc_hooks.deliver.parcel import Parcel
+from cdc_hooks.deliver.policy import Delivered, Drop, Fault, GiveUp, Pause, RetryAt, Split, asked_s, classify
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import DatabaseError
 
@@ -19,115 +22,261 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from cdc_hooks.changelog.lease import Lease
-    from cdc_hooks.deliver.ledger import Ledger, Unfinished
+    from cdc_hooks.deliver.controls import Controls
+    from cdc_hooks.deliver.gate import GateRules
+    from cdc_hooks.deliver.judge import Judge
+    from cdc_hooks.deliver.ledger import Unfinished, WebhookLedger
     from cdc_hooks.deliver.outcome import Outcome
+    from cdc_hooks.deliver.parcel import Render
+    from cdc_hooks.deliver.policy import Decision
     from cdc_hooks.deliver.post import Sender
-    from cdc_hooks.model import Message
+    from cdc_hooks.model import Batch, Message
+
+_LETTERS = frozenset({"held", "rejected", "dead"})
+_FINISHED = _LETTERS | {"part"}
 
 log = structlog.get_logger()
 
 
 class Observer(Protocol):
-    """Who wants to know what becomes of a webhook's messages (metrics, status)."""
+    """Who wants to know what becomes of a webhook's batches (metrics, status)."""
 
     def attempted(self, webhook: str, outcome: Outcome, *, delivered: bool) -> None: ...
     def delivered(self, webhook: str, message: Message) -> None: ...
+    def accepted(self, webhook: str, events: int) -> None: ...
     def failing(self, webhook: str, error: str) -> None: ...
-    def gave_up(self, webhook: str, message: Message) -> None: ...
+    def gave_up(self, webhook: str, message: Message, reason: str, *, dropped: bool) -> None: ...
+    def turned(self, webhook: str, state: str, why: str | None) -> None: ...
 
 
 class Courier:
-    """Delivers the messages of one webhook; several at once, each by itself."""
+    """Delivers the batches of one webhook; several at once, each by itself."""
 
     def __init__(
         self,
         webhook: str,
-        webhook_id: int,
         sender: Sender,
         keys: Sequence[bytes],
-        policy: Policy,
+        judge: Judge,
+        rules: GateRules,
         *,
-        ledger: Ledger,
+        render: Render,
+        pause_after: int | None = None,
+        hold_rows: bool = False,
+        ledger: WebhookLedger,
+        controls: Controls,
         lease: Lease,
         observer: Observer,
         unfinished: dict[str, Unfinished],
     ) -> None:
         self._webhook = webhook
-        self._webhook_id = webhook_id
         self._sender = sender
         self._keys = keys
-        self._policy = policy
+        self._judge = judge
+        self._render = render
+        self._pause_after = pause_after
         self._ledger = ledger
+        self._controls = controls
         self._lease = lease
         self._observer = observer
         self._unfinished = unfinished
-        self._stopped = False
-        self._no_waiting = asyncio.Event()
+        self._gate = Gate(rules, self._tell_state)
+        self._held = HeldRows(ledger) if hold_rows else None
+        self._given_up_in_a_row = 0
+        self._troubled = 0
+
+    # -- what others say ------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """No further attempts; those under way are finished."""
-        self._stopped = True
-        self._no_waiting.set()
+        self._gate.stop()
 
     def hurry(self) -> None:
         """Go on, but wait for no retry any more: what fails now is left as it is."""
-        self._no_waiting.set()
+        self._gate.hurry()
 
-    async def deliver(self, message: Message) -> bool:
-        """Return True when the message is finished with: delivered, or a dead letter. False when stopped before."""
-        earlier = self._unfinished.pop(message.id, None)
-        attempts = earlier.attempts if earlier else 0
-        if earlier and earlier.state == "dead":
-            return True
-        if earlier and not await self._wait_until(earlier.next_attempt_at):
-            return False
-        while not self._stopped:
-            self._lease.check()
-            started_at = time.time()
-            headers = sign(self._keys, message.id, int(started_at), message.body)
-            outcome = await self._sender.post(message, headers)
-            attempts += 1
-            chance = random.random()  # noqa: S311 - jitter, not a secret
-            decision = decide(self._policy, attempts, outcome, time.time(), chance)
-            self._observer.attempted(self._webhook, outcome, delivered=isinstance(decision, Delivered))
-            if isinstance(decision, Delivered):
-                log.debug("delivered", **self._about(message, attempts), status=outcome.status)
-                if attempts > 1:
-                    await self._noted(self._ledger.delivered(self._webhook_id, message.id))
-                self._observer.delivered(self._webhook, message)
+    def pause(self, why: str, *, by_itself: bool) -> None:
+        """No further attempts until ``resume``; those under way are finished."""
+        self._gate.pause(why, by_itself=by_itself)
+
+    def resume(self) -> None:
+        """Go on at once, whatever held it back: a pause, the breaker, a wait for the next attempt."""
+        self._given_up_in_a_row = 0
+        self._gate.resume()
+
+    def caught_up(self) -> None:
+        """There is nothing to deliver now."""
+        self._gate.caught_up()
+
+    # -- batches --------------------------------------------------------------------------------------------------
+
+    async def deliver(self, batch: Batch) -> bool:
+        """Return True when the batch is finished with: delivered, or set aside. False when stopped before."""
+        parcel: Parcel | None = Parcel.of(batch, self._render)
+        if self._held is not None and parcel is not None:
+            parcel = await self._held.sift(parcel, self._unfinished)
+        return parcel is None or await self._carry(parcel)
+
+    async def tell(self, message: Message) -> bool:
+        """Deliver what is made of no batch; as ``deliver``."""
+        return await self._carry(Parcel(message, None, self._render, root=message.id))
+
+    async def forget_unfinished(self) -> None:
+        """All that had begun before is finished with: what is still noted as unfinished is no batch any more."""
+        stale = [message_id for message_id, one in self._unfinished.items() if one.state not in _LETTERS]
+        self._unfinished.clear()
+        if stale:
+            await self._noted(self._ledger.forget(stale))
+
+    async def _carry(self, parcel: Parcel) -> bool:
+        earlier = self._unfinished.pop(parcel.message.id, None)
+        if earlier is not None:
+            if earlier.state in _FINISHED:
                 return True
-            await self._failed(message, attempts, started_at, outcome, decision)
-            if isinstance(decision, GiveUp):
-                self._observer.gave_up(self._webhook, message)
-                return True
-            if not await self._wait_until(decision.at):
+            if earlier.state == "split":
+                return await self._carry_halves(parcel)
+            parcel.attempts, parcel.counted = earlier.attempts, earlier.counted
+            if not await self._wait_until(earlier.next_attempt_at):
                 return False
+        troubled = False
+        try:
+            while await self._gate.enter():
+                try:
+                    probing = self._gate.probing
+                    attempt = await self._attempt(parcel)
+                    parcel, decision = self._verdict(parcel, attempt, probing=probing)
+                finally:
+                    self._gate.leave()
+                if isinstance(decision, Delivered):
+                    return await self._delivered(parcel, attempt)
+                if not troubled:
+                    troubled = True
+                    self._trouble(1)
+                attempt = attempt._replace(error=self._said(parcel, attempt, decision))
+                match decision:
+                    case Split():
+                        await self._noted(self._ledger.split(parcel.delivery, attempt))
+                        return await self._carry_halves(parcel)
+                    case GiveUp() | Drop():
+                        await self._give_up(parcel, attempt, decision)
+                        return True
+                    case Pause(reason):
+                        parcel.counted = 0  # for when it is resumed
+                        await self._keep(parcel, attempt, time.time())
+                        await self._pause(reason)
+                    case RetryAt(at, counts):
+                        parcel.counted += counts
+                        await self._keep(parcel, attempt, at)
+                        if not await self._wait_until(at):
+                            return False
+        finally:
+            if troubled:
+                self._trouble(-1)
         return False
 
-    async def _failed(
-        self, message: Message, attempts: int, at: float, outcome: Outcome, decision: RetryAt | GiveUp
-    ) -> None:
-        error = classify(outcome)
-        next_at = decision.at if isinstance(decision, RetryAt) else None
-        await self._noted(
-            self._ledger.failed(
-                self._webhook_id,
-                message,
-                attempts=attempts,
-                at=at,
-                next_attempt_at=next_at,
-                status=outcome.status,
-                error=error,
-            )
-        )
-        self._observer.failing(self._webhook, error)
-        about = self._about(message, attempts)
-        if next_at is None:
-            log.error("dead_letter", **about, status=outcome.status, error=error)
+    async def _carry_halves(self, parcel: Parcel) -> bool:
+        """One after the other, for they may hold changes of the same row."""
+        for half in parcel.halves():
+            if not await self._carry(half):
+                return False
+        await self._noted(self._ledger.finished(parcel.message.id))
+        return True
+
+    # -- one attempt ----------------------------------------------------------------------------------------------
+
+    async def _attempt(self, parcel: Parcel) -> Attempt:
+        self._lease.check()
+        message, at = parcel.message, time.time()
+        headers = sign(self._keys, message.id, int(at), message.body)
+        outcome = await self._sender.post(message, headers)
+        parcel.attempts += 1
+        return Attempt(parcel.attempts, at, outcome, None, headers)
+
+    def _verdict(self, parcel: Parcel, attempt: Attempt, *, probing: bool) -> tuple[Parcel, Decision]:
+        """What is left to deliver, and what the policy says about it. The gate and the observer get to know."""
+        outcome = attempt.outcome
+        chance = random.random()  # noqa: S311 - jitter, not a secret
+        left, decision, fault, complaint = self._judge.judge(parcel, outcome, time.time(), chance, probing=probing)
+        self._observer.attempted(self._webhook, outcome, delivered=fault is None)
+        if fault is None:
+            self._got_through(probing=probing)
+        elif fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY):
+            # What is said about one batch says nothing about the endpoint, unless it is all that ever comes.
+            asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
+            self._gate.failed(fault, parcel.root, asked_s=asked, too_many=outcome.status == 429)
+        if complaint:
+            log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
+        if left is not parcel:
+            self._observer.accepted(self._webhook, parcel.events - left.events)
+        return left, decision
+
+    def _got_through(self, *, probing: bool) -> None:
+        was_paused = self._gate.paused is not None
+        self._gate.succeeded(probe=probing)
+        if was_paused and self._gate.paused is None:
+            self._given_up_in_a_row = 0
+            self._controls.resumed()
+
+    # -- what follows ---------------------------------------------------------------------------------------------
+
+    async def _delivered(self, parcel: Parcel, attempt: Attempt) -> bool:
+        log.debug("delivered", **self._about(parcel), status=attempt.outcome.status)
+        self._given_up_in_a_row = 0
+        if parcel.attempts == 1 and parcel.part_of is None:
+            self._ledger.delivered(parcel.delivery, attempt)
         else:
-            log.warning(
-                "attempt_failed", **about, status=outcome.status, error=error, retry_in_s=round(next_at - at, 1)
-            )
+            await self._noted(self._ledger.delivered_at_last(parcel.delivery, attempt))
+        self._observer.delivered(self._webhook, parcel.message)
+        return True
+
+    def _said(self, parcel: Parcel, attempt: Attempt, decision: Decision) -> str:
+        """Log what happened and what follows; what happened, in words."""
+        outcome = attempt.outcome
+        error = classify(outcome)
+        if outcome.status in self._judge.policy.success:
+            error += f", but {parcel.events} of the events failed"
+        self._observer.failing(self._webhook, error)
+        about = {**self._about(parcel), "status": outcome.status, "error": error}
+        match decision:
+            case RetryAt(at):
+                log.warning("attempt_failed", **about, retry_in_s=round(at - attempt.at, 1))
+            case Split():
+                log.warning("split", **about)
+            case GiveUp(reason):
+                log.error("dead_letter", **about, reason=reason)
+            case Drop(reason):
+                log.error("dropped", **about, reason=reason)
+            case Pause(reason):
+                log.error("attempt_failed", **about, reason=reason)
+        return error
+
+    async def _keep(self, parcel: Parcel, attempt: Attempt, next_at: float) -> None:
+        kept = self._ledger.failed(
+            parcel.delivery, attempt, state="pending", next_attempt_at=next_at, counted=parcel.counted
+        )
+        await self._noted(kept)
+
+    async def _give_up(self, parcel: Parcel, attempt: Attempt, decision: GiveUp | Drop) -> None:
+        if isinstance(decision, Drop):
+            await self._controls.dropped(parcel.message, decision.reason)
+            await self._noted(self._ledger.dropped(parcel.delivery, attempt))
+        else:
+            state: Literal["rejected", "dead"] = "rejected" if decision.rejected else "dead"
+            await self._noted(self._ledger.failed(parcel.delivery, attempt, state=state, next_attempt_at=None))
+            if self._held is not None:
+                self._held.forget()
+        self._observer.gave_up(self._webhook, parcel.message, decision.reason, dropped=isinstance(decision, Drop))
+        self._given_up_in_a_row += 1
+        if self._pause_after is not None and self._given_up_in_a_row >= self._pause_after:
+            await self._pause(f"{self._given_up_in_a_row} deliveries in a row were given up on")
+
+    async def _pause(self, why: str) -> None:
+        hint = f"when it is mended, run: cdc-hooks resume {self._webhook}"
+        log.error("paused", webhook=self._webhook, reason=why, hint=hint)
+        await self._controls.pause(why)
+        self._gate.pause(why, by_itself=True)
+
+    # -- small things ---------------------------------------------------------------------------------------------
 
     async def _noted(self, writing: Coroutine[Any, Any, None]) -> None:
         """A ledger that cannot be written must not have anything sent again, or out of its schedule."""
@@ -139,18 +288,35 @@ class Courier:
             log.error("ledger_not_written", webhook=self._webhook, error=error.message)  # noqa: TRY400 - no fault of ours
 
     async def _wait_until(self, at: float) -> bool:
-        """Wait until a time in seconds since 1970; False when told not to."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, at - time.time())):
-                await self._no_waiting.wait()
-        return not self._no_waiting.is_set()
+        """Wait until a time in seconds since 1970; False when told not to.
 
-    def _about(self, message: Message, attempts: int) -> dict[str, object]:
+        Never longer than the policy could ask for: the clock may have been set back since it was noted.
+        """
+        wait = min(max(0.0, at - time.time()), self._judge.policy.longest_wait_s)
+        return await self._gate.wait_until(asyncio.get_running_loop().time() + wait)
+
+    def _trouble(self, more: int) -> None:
+        self._troubled += more
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        gate = self._gate
+        if gate.paused is not None:
+            state = "paused"
+        elif gate.is_sick:
+            state = "open"
+        else:
+            state = "retrying" if self._troubled else "active"
+        self._observer.turned(self._webhook, state, gate.paused)
+
+    def _about(self, parcel: Parcel) -> dict[str, object]:
+        message = parcel.message
         return {
             "webhook": self._webhook,
             "message": message.id,
             "table": message.table,
             "action": str(message.action),
             "events": message.event_count,
-            "attempt": attempts,
+            "attempt": parcel.attempts,
+            **({"part_of": parcel.part_of} if parcel.part_of else {}),
         }

@@ -47,6 +47,8 @@ class Answer:
     """The beginning of the body; the rest is read and forgotten."""
     ended: bool = False
     keep_alive: bool = False
+    cut: bool = False
+    """There was more of the body than is kept."""
 
     @property
     def ok(self) -> bool:
@@ -203,8 +205,9 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         answer = self.answer
-        if len(answer.body) < _KEPT_BYTES:
-            answer.body += data[: _KEPT_BYTES - len(answer.body)]
+        room = _KEPT_BYTES - len(answer.body)
+        answer.body += data[:room]
+        answer.cut = answer.cut or len(data) > room
 
     def on_message_complete(self) -> None:
         assert self._parser is not None

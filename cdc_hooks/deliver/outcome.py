@@ -15,6 +15,10 @@ class Failure(StrEnum):
     RESET = "reset"
     PROTOCOL = "protocol"
     REDIRECT = "redirect"
+    FORBIDDEN = "forbidden"
+    """Its address may not be connected to."""
+    PROXY = "proxy"
+    """The proxy failed, not the endpoint behind it."""
     OTHER = "other"
 
 
@@ -29,6 +33,8 @@ class Outcome(NamedTuple):
     """Of the answer, names in lower case; shortened, without control characters."""
     body: bytes = b""
     """The beginning of the answer's body, as sent: possibly compressed, possibly not text."""
+    complete: bool = True
+    """Whether ``body`` is all of it."""
     retry_after: str | None = None
     location: str | None = None
     duration_s: float = 0.0

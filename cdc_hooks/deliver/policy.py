@@ -1,12 +1,7 @@
-"""What to do after an attempt: a pure decision from (policy, attempts made, outcome, now, random).
+"""What to do after an attempt: a pure decision from (policy, history, outcome, now, random).
 
-``decide`` is the only place that knows what an outcome means. What it does not do yet, and where it will:
-
-- 429, 502, 503, 504, timeouts and connection errors mean that the endpoint is sick, not the batch: a circuit breaker
-  holds back the whole webhook (a decision of its own beside ``RetryAt``).
-- 400, 422, or one batch failing while others get through: bisect to the poisonous change (``Split`` into halves).
-- 413: ``Split``, down to a single change.
-- 410: ``Pause`` the webhook and keep its place.
+``decide`` is the only place that knows what an outcome means. Whether the whole webhook is held back meanwhile is for
+the breaker (``breaker.py``) to say.
 """
 
 from __future__ import annotations
@@ -14,20 +9,81 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from typing import Literal, NamedTuple
 
 from cdc_hooks.deliver.outcome import Failure, Outcome
+
+OnExhausted = Literal["dead_letter", "pause", "drop"]
+
+BISECT_AFTER = 3
+"""After so many failures a batch that may be to blame itself is split; a single change of which others get through is
+set aside."""
+
+
+class Fault(Enum):
+    """Whose fault it is that an attempt was no success."""
+
+    ENDPOINT = auto()
+    """The endpoint is sick, or not what it should be, whatever it is sent."""
+    CONTENT = auto()
+    """It refuses what the batch says."""
+    SIZE = auto()
+    """It refuses that much."""
+    GONE = auto()
+    """It asks to be left alone."""
+    UNCLEAR = auto()
+    """It may be either."""
+    WAY = auto()
+    """The request did not get out of our own network."""
+
+
+_BY_STATUS = {400: Fault.CONTENT, 422: Fault.CONTENT, 413: Fault.SIZE, 410: Fault.GONE}
+# 401, 405, 407: the request as such, not what is in it. 52x are Cloudflare's words for a sick origin.
+_SICK = frozenset({401, 405, 407, 408, 425, 429, 431, 502, 503, 504, 507, *range(520, 531)})
+_OUR_OWN = frozenset({Failure.PROXY, Failure.FORBIDDEN})
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How often and when a webhook's failed deliveries are tried again."""
+    """What counts as a success; how often and when failed deliveries are tried again; and what then."""
 
     schedule_s: tuple[float, ...]
-    """The wait after the first failed attempt, after the second, …; after one more failure it is given up on."""
+    """The wait after the first failed attempt, after the second, …; the last one repeats."""
+    max_attempts: int | None = None
+    """None: one more than there are waits."""
     jitter: float = 0.2
     """Up to this part of a wait is added to it at random, so that many deliveries do not come back at one moment."""
-    retry_after_cap_s: float = 12 * 3600
+    retry_after_cap_s: float = 3600.0
     """A receiver cannot ask for a longer wait than this."""
+    success: frozenset[int] = frozenset(range(200, 300))
+    on_exhausted: OnExhausted = "dead_letter"
+    patience_s: float | None = None
+    """Where a breaker takes care of a sick endpoint: attempts that fail for it do not count, and the waits between them
+    are at most this long. None: they count like all others."""
+
+    @property
+    def most_attempts(self) -> int:
+        return self.max_attempts or len(self.schedule_s) + 1
+
+    @property
+    def longest_wait_s(self) -> float:
+        """No wait for another attempt is longer."""
+        return max(*self.schedule_s, self.retry_after_cap_s, self.patience_s or 0.0) * (1 + self.jitter)
+
+
+class History(NamedTuple):
+    """What a batch has been through."""
+
+    attempts: int
+    """This one included."""
+    counted: int
+    """How many of those before this one count against it."""
+    events: int
+    others_get_through: bool
+    """Whether other batches do, mostly, since this one first failed."""
+    probing: bool = False
+    """Whether this attempt only tried if the endpoint is well again."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +93,98 @@ class Delivered:
 
 @dataclass(frozen=True)
 class RetryAt:
-    """Try again at this time (seconds since 1970)."""
+    """Try again at this time (seconds since 1970). ``counts``: the attempt counts against the batch."""
 
     at: float
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Split:
+    """Send it as two halves: smaller, or to find the one change that is to blame."""
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Do not try again, and why."""
+    """Set it aside, and why. ``rejected``: the receiver refuses it as it is, trying again would not help."""
+
+    reason: str
+    rejected: bool = False
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Forget it, and why."""
 
     reason: str
 
 
-Decision = Delivered | RetryAt | GiveUp
+@dataclass(frozen=True)
+class Pause:
+    """Stop the webhook, its place kept, and why."""
+
+    reason: str
 
 
-def decide(policy: Policy, attempts_made: int, outcome: Outcome, now: float, random: float) -> Decision:
-    """``attempts_made`` counts this one, too; ``now`` in seconds since 1970; ``random`` in [0, 1)."""
-    if outcome.ok:
+Decision = Delivered | RetryAt | Split | GiveUp | Drop | Pause
+
+
+def fault_of(outcome: Outcome) -> Fault:
+    """Of an outcome that is no success."""
+    if outcome.error in _OUR_OWN:
+        return Fault.WAY
+    if outcome.error is not None:
+        return Fault.UNCLEAR if outcome.error is Failure.OTHER else Fault.ENDPOINT
+    status = outcome.status or 0
+    if status < 400 or status in _SICK:  # also a success that is not wanted here, such as 204
+        return Fault.ENDPOINT
+    return _BY_STATUS.get(status, Fault.UNCLEAR)
+
+
+def decide(policy: Policy, history: History, outcome: Outcome, now: float, random: float) -> Decision:
+    """``now`` in seconds since 1970; ``random`` in [0, 1)."""
+    if outcome.status in policy.success:
         return Delivered()
-    if attempts_made > len(policy.schedule_s):
-        times = "1 attempt" if attempts_made == 1 else f"{attempts_made} attempts"
-        return GiveUp(f"given up on after {times}: {classify(outcome)}")
-    wait = policy.schedule_s[attempts_made - 1] * (1 + policy.jitter * random)
-    asked = min(retry_after_s(outcome.retry_after, now), policy.retry_after_cap_s)
-    return RetryAt(now + max(wait, asked))
+    fault = fault_of(outcome)
+    tried = history.counted + 1 >= BISECT_AFTER
+    match fault:
+        case Fault.GONE:
+            return Pause(classify(outcome))
+        case Fault.CONTENT | Fault.SIZE:
+            return Split() if history.events > 1 else GiveUp(classify(outcome), rejected=True)
+        case Fault.UNCLEAR if tried and history.events > 1 and not history.probing:
+            return Split()
+        case Fault.UNCLEAR if tried and history.others_get_through and not history.probing:
+            return GiveUp(f"{classify(outcome)}, while others get through", rejected=True)
+    return again(policy, history, outcome, now, random, of_endpoint=fault in {Fault.ENDPOINT, Fault.WAY})
+
+
+def again(
+    policy: Policy, history: History, outcome: Outcome, now: float, random: float, *, of_endpoint: bool = False
+) -> Decision:
+    """Try again on schedule, or what follows when the attempts are used up."""
+    patient = history.probing or (of_endpoint and policy.patience_s is not None)
+    if not patient and history.counted + 1 >= policy.most_attempts:
+        times = "1 attempt" if history.attempts == 1 else f"{history.attempts} attempts"
+        reason = f"given up on after {times}: {classify(outcome)}"
+        match policy.on_exhausted:
+            case "dead_letter":
+                return GiveUp(reason)
+            case "pause":
+                return Pause(reason)
+            case "drop":
+                return Drop(reason)
+    schedule = policy.schedule_s or (policy.patience_s or 0.0,)
+    wait = schedule[min(history.attempts, len(schedule)) - 1]
+    if patient and policy.patience_s is not None:
+        wait = min(wait, policy.patience_s)
+    wait *= 1 + policy.jitter * random
+    return RetryAt(now + max(wait, asked_s(policy, outcome, now)), counts=not patient)
+
+
+def asked_s(policy: Policy, outcome: Outcome, now: float) -> float:
+    """How long the receiver asks to be left alone, in seconds, as far as that is respected."""
+    return min(retry_after_s(outcome.retry_after, now), policy.retry_after_cap_s)
 
 
 def retry_after_s(header: str | None, now: float) -> float:
@@ -89,5 +212,7 @@ def classify(outcome: Outcome) -> str:
             return f"TLS: {outcome.detail}"
         case Failure.PROTOCOL:
             return f"not an HTTP answer: {outcome.detail}"
+        case Failure.PROXY:
+            return f"proxy: {outcome.detail}"
         case _:
             return outcome.detail

@@ -206,6 +206,7 @@ def _outcome(answer: Answer, duration_s: float) -> Outcome:
         error=Failure.REDIRECT if followable else None,
         headers=tuple([(name[:_LONGEST_NAME], plain(value)) for name, value in headers[:_KEPT_HEADERS]]),
         body=answer.body,
+        complete=answer.ended and not answer.cut,
         retry_after=None if retry_after is None else plain(retry_after),
         location=None if location is None else plain(location, longest=2048),
         duration_s=duration_s,

@@ -17,7 +17,7 @@ import structlog
 
 from cdc_hooks.changelog.window import Page, Progress, Window
 from cdc_hooks.deliver.recorder import Recorder
-from cdc_hooks.shape import lanes, render, render_gap, route
+from cdc_hooks.shape import lanes, render_gap, route
 
 if TYPE_CHECKING:
     from cdc_hooks.changelog.journal import Journal
@@ -132,6 +132,8 @@ class Worker:
                 self._window = await self._reader.open_window(self._progress.lo_tick, self._progress.hi_tick)
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
+            if not self._stopping:
+                await self._courier.forget_unfinished()
             while not self._stopping:
                 await self._tell_gaps()
                 page = await self._page_or_stop()
@@ -157,7 +159,7 @@ class Worker:
             return
         self._gaps = False
         for gap in await self._journal.untold_gaps(self._id):
-            if not await self._courier.deliver(render_gap(gap, self._shape, self._epoch_of)):
+            if not await self._courier.tell(render_gap(gap, self._shape, self._epoch_of)):
                 return
             await self._journal.told_gap(gap)
 
@@ -202,6 +204,8 @@ class Worker:
         lo = self._progress.lo_tick
         # What is claimed at once should most likely have something for us in it, and be made into batches as it is.
         claim = (self._id, self._fingerprint) if self._fruitful and not self._max_wait_s else None
+        if self._head.tick <= lo:
+            self._courier.caught_up()
         hi = await self._head.beyond(lo, claim)
         newest = self._head.window
         if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
@@ -265,7 +269,7 @@ class Worker:
 
         async def deliver_lane(lane: int) -> None:
             for batch in this.lanes[lane][done[lane] :]:
-                if self._cut_short or not await self._courier.deliver(render(batch, self._shape, self._epoch_of)):
+                if self._cut_short or not await self._courier.deliver(batch):
                     return
                 done[lane] += 1
                 self._recorder.soon(this.claim(done), PARTIAL_SAVE_S)

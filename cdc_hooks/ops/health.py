@@ -76,17 +76,24 @@ class Health:
         watched.metrics.delivered(message)
         watched.delivered += message.event_count
         watched.last_success_at = time.time()
-        watched.turn("active")
+        watched.changed = True
+
+    def accepted(self, webhook: str, events: int) -> None:
+        """Events of a batch of which others were refused."""
+        watched = self._watched[webhook]
+        watched.metrics.accepted(events)
+        watched.delivered += events
 
     def failing(self, webhook: str, error: str) -> None:
         watched = self._watched[webhook]
         watched.last_error, watched.last_error_at = error, time.time()
-        watched.turn("retrying")
+        watched.changed = True
 
-    def gave_up(self, webhook: str, message: Message) -> None:  # noqa: ARG002 - as observers are called
-        watched = self._watched[webhook]
-        watched.metrics.gave_up()
-        watched.turn("active")
+    def gave_up(self, webhook: str, message: Message, reason: str, *, dropped: bool) -> None:  # noqa: ARG002 - as observers are called
+        self._watched[webhook].metrics.gave_up(dropped=dropped)
+
+    def turned(self, webhook: str, state: str, why: str | None) -> None:  # noqa: ARG002
+        self._watched[webhook].turn(state)
 
     def take(self) -> dict[str, dict[str, Any]]:
         """By webhook, the parameters to write it with."""

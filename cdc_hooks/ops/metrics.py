@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.model import Action, Message
 
-STATES = ("active", "retrying")
-OUTCOMES = ("delivered", "dead_letter")
+STATES = ("active", "retrying", "open", "paused")
+OUTCOMES = ("delivered", "dead_letter", "dropped")
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
 
@@ -50,7 +50,7 @@ class Metrics:
         )
         self.deliveries = Counter(
             "cdc_hooks_deliveries",
-            "Batches that are finished with, by how: delivered or dead_letter.",
+            "Batches that are finished with, by how: delivered, dead_letter or dropped.",
             ["webhook", "outcome"],
             registry=registry,
         )
@@ -133,7 +133,8 @@ class WebhookMetrics:
         self._attempt_seconds = metrics.attempt_seconds.labels(name)
         self._commit_to_delivery = metrics.commit_to_delivery.labels(name)
         self._changes_delivered = metrics.changes_delivered.labels(name)
-        self._delivered, self._dead_letter = (metrics.deliveries.labels(name, outcome) for outcome in OUTCOMES)
+        deliveries = [metrics.deliveries.labels(name, outcome) for outcome in OUTCOMES]
+        self._delivered, self._dead_letter, self._dropped = deliveries
         self._count_attempt("delivered", 0)
 
     def attempted(self, outcome: Outcome, *, delivered: bool) -> None:
@@ -146,7 +147,14 @@ class WebhookMetrics:
         if message.first_at is not None:
             self._commit_to_delivery.observe(max(0.0, time.time() - _seconds(message.first_at)))
 
-    def gave_up(self) -> None:
+    def accepted(self, events: int) -> None:
+        """Some events of a batch have arrived, the others go on."""
+        self._changes_delivered.inc(events)
+
+    def gave_up(self, *, dropped: bool) -> None:
+        if dropped:
+            self._dropped.inc()
+            return
         self._dead_letter.inc()
         self._metrics.dead_letters.labels(self._name).inc()  # until they are counted again
 

@@ -135,8 +135,22 @@ SELECT id, upto_id FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
 
 -- name: add_gap
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
-SELECT %(webhook_id)s, %(after_id)s, %(upto_id)s, %(reason)s FROM lead;
+INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason, told_at)
+SELECT %(webhook_id)s, %(after_id)s, %(upto_id)s, %(reason)s, CASE WHEN %(told)s THEN pg_catalog.clock_timestamp() END
+  FROM lead;
+
+-- name: pause_webhook
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+UPDATE cdc_hooks.webhook SET paused_at = pg_catalog.clock_timestamp(), paused_by = %(by)s, paused_why = %(why)s
+  FROM lead WHERE id = %(webhook_id)s AND paused_at IS NULL;
+
+-- name: resume_webhook
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+UPDATE cdc_hooks.webhook SET paused_at = NULL, paused_by = NULL, paused_why = NULL
+  FROM lead WHERE id = %(webhook_id)s AND paused_by = %(by)s;
+
+-- name: paused
+SELECT id, paused_by, paused_why FROM cdc_hooks.webhook WHERE paused_at IS NOT NULL;
 
 -- name: tick_after_id
 SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;
@@ -196,27 +210,32 @@ SELECT pg_catalog.pg_notification_queue_usage();
 -- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event, last_event,
-                                attempts, first_attempt_at, last_attempt_at, next_attempt_at, last_status, last_error, body)
+                                attempts, counted, part_of, first_attempt_at, last_attempt_at, next_attempt_at, last_status,
+                                last_error, body)
 SELECT %(webhook_id)s, %(message_id)s, %(state)s, %(table_name)s, %(action)s, %(event_count)s, %(first_event)s,
-       %(last_event)s, %(attempts)s, %(at)s, %(at)s, %(next_attempt_at)s::timestamptz, %(last_status)s::integer,
-       %(last_error)s, %(body)s
+       %(last_event)s, %(attempts)s, %(counted)s, %(part_of)s, %(at)s, %(at)s, %(next_attempt_at)s::timestamptz,
+       %(last_status)s::integer, %(last_error)s, %(body)s
   FROM lead
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
-   SET state = excluded.state, attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at,
-       next_attempt_at = excluded.next_attempt_at, last_status = excluded.last_status, last_error = excluded.last_error;
+   SET state = excluded.state, attempts = excluded.attempts, counted = excluded.counted,
+       last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
+       last_status = excluded.last_status, last_error = excluded.last_error;
 
--- name: delivered_at_last
+-- name: forget_deliveries
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 DELETE FROM cdc_hooks.delivery USING lead
- WHERE webhook_id = %(webhook_id)s AND message_id = %(message_id)s AND state = 'retrying';
+ WHERE webhook_id = %(webhook_id)s AND state IN ('pending', 'split', 'part')
+   AND (message_id = ANY (%(message_ids)s) OR part_of = ANY (%(message_ids)s));
 
 -- name: unfinished_deliveries
-SELECT message_id, state, attempts, coalesce(EXTRACT(epoch FROM next_attempt_at), 0)::double precision FROM cdc_hooks.delivery
- WHERE webhook_id = %(webhook_id)s AND (state = 'retrying' OR last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour');
+SELECT message_id, state, attempts, counted, coalesce(EXTRACT(epoch FROM next_attempt_at), 0)::double precision
+  FROM cdc_hooks.delivery
+ WHERE webhook_id = %(webhook_id)s
+   AND (state IN ('pending', 'split', 'part') OR last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour');
 
 -- name: dead_letters
 SELECT w.name, count(*) FROM cdc_hooks.delivery d JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
- WHERE d.state = 'dead' GROUP BY w.name;
+ WHERE d.state IN ('rejected', 'dead', 'held') GROUP BY w.name;
 
 -- name: backend_pid
 SELECT pg_catalog.pg_backend_pid();

@@ -14,7 +14,7 @@ SELECT w.name, w.state, w.delivered, w.last_success_at, w.last_error_at, w.last_
        CASE WHEN s.news OR place.next_at IS NOT NULL THEN greatest(0, s.last_id - place.id) ELSE 0 END::bigint AS backlog,
        CASE WHEN s.last_id > place.id AND (s.news OR place.next_at IS NOT NULL)
             THEN EXTRACT(epoch FROM pg_catalog.clock_timestamp() - coalesce(place.next_at, place.at)) ELSE 0 END::float8 AS lag_s,
-       (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state = 'dead') AS dead_letters,
+       (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state IN ('rejected', 'dead', 'held')) AS dead_letters,
        (SELECT count(*) FROM cdc_hooks.gap g WHERE g.webhook_id = w.id) AS gaps,
        retrying.next_attempt_at, retrying.attempts, retrying.last_error AS failing_for
   FROM cdc_hooks.webhook w
@@ -27,5 +27,5 @@ SELECT w.name, w.state, w.delivered, w.last_success_at, w.last_error_at, w.last_
          WHERE p.webhook_id = w.id) AS place ON true
   LEFT JOIN LATERAL (
         SELECT d.next_attempt_at, d.attempts, d.last_error FROM cdc_hooks.delivery d
-         WHERE d.webhook_id = w.id AND d.state = 'retrying' ORDER BY d.next_attempt_at LIMIT 1) AS retrying ON true
+         WHERE d.webhook_id = w.id AND d.state = 'pending' ORDER BY d.next_attempt_at LIMIT 1) AS retrying ON true
  ORDER BY w.name;

@@ -14,8 +14,8 @@ from cdc_hooks.changelog.pulse import Head
 from cdc_hooks.changelog.registry import newest_tick, progress_of, register
 from cdc_hooks.changelog.window import Progress
 from cdc_hooks.deliver.worker import Worker
-from cdc_hooks.model import Action, Message
-from cdc_hooks.shape import Shape, Subscription
+from cdc_hooks.model import Action, Batch, Message
+from cdc_hooks.shape import Shape, Subscription, render
 from tests.db.logs import Log, append, install, open_log, run
 
 SHAPE = Shape(
@@ -47,10 +47,16 @@ class Collected:
     def stop(self) -> None:
         self.came.set()
 
-    async def deliver(self, message: Message) -> bool:
-        self.messages.append(message)
+    async def deliver(self, batch: Batch) -> bool:
+        self.messages.append(render(batch, SHAPE, lambda _: 1))
         self.came.set()
         return True
+
+    async def forget_unfinished(self) -> None:
+        """Nothing was."""
+
+    def caught_up(self) -> None:
+        """Good."""
 
     @property
     def events(self) -> list[tuple[str, str]]:

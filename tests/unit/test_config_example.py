@@ -44,9 +44,10 @@ def test_the_examples_optional_keys_are_right_too():
 
 def test_the_defaults_that_the_example_shows_are_the_defaults():
     plain, full = (parse(text, Path("config.yaml"), ENVIRON) for text in (EXAMPLE, uncommented(EXAMPLE)))
-    examples = {"auth", "headers", "client_code"}
+    examples = {"auth", "headers", "client_code", "rate_limit", "preset", "retry", "pause_after", "probe_paused"}
     ours, theirs = plain.webhooks["order-sync"], full.webhooks["order-sync"]
     assert ours.model_copy(update={name: getattr(theirs, name) for name in examples}) == theirs
+    assert ours.retry == theirs.retry.model_copy(update={"max_attempts": None})
     assert plain.log == full.log
     assert plain.metrics == full.metrics
     assert plain.change_log == full.change_log.model_copy(update={"max_bytes": None})

@@ -232,3 +232,44 @@ def test_missing_unreadable_and_strange_files(tmp_path):
     latin.write_bytes(b"a: b\nc: \xe4\n")
     assert f"{latin}:2: not UTF-8 text" in said(latin)
     assert "cannot be read: Not a directory" in said(empty / "below")
+
+
+PRESET = """
+database: {{dsn: dbname=shop}}
+webhooks:
+  w: {{url: https://a.example/, secret: 0123456789abcdef, tables: [public.orders], preset: {preset}{more}}}
+"""
+
+
+def preset(name, more=""):
+    return parse(PRESET.format(preset=name, more=more), Path("config.yaml"), {}).webhooks["w"]
+
+
+def test_presets_reproduce_known_senders():
+    once = preset("fire-and-forget")
+    assert (once.timeout.total, once.timeout.connect) == (5, 5)
+    assert (once.retry.schedule, once.retry.on_exhausted, once.breaker) == ((5,), "drop", None)
+    five = preset("five-strikes")
+    assert five.success_statuses == {200, 201}
+    assert (five.retry.max_attempts, five.retry.on_exhausted, five.breaker) == (5, "pause", None)
+    patient = preset("patient")
+    assert patient.retry.schedule == (60, 300, 1800, 7200, 43200)
+    assert (patient.retry.on_exhausted, patient.pause_after, patient.breaker) == ("dead_letter", 10, None)
+
+
+def test_what_is_given_comes_before_what_a_preset_says():
+    webhook = preset("fire-and-forget", ", timeout: {total: 30s}, retry: {schedule: [1s, 2s]}, breaker: {failures: 3}")
+    assert (webhook.timeout.total, webhook.timeout.connect) == (30, 5)
+    assert (webhook.retry.schedule, webhook.retry.on_exhausted) == ((1, 2), "drop")
+    assert webhook.breaker is not None
+    assert webhook.breaker.failures == 3
+
+
+def test_a_breaker_is_there_unless_it_is_off():
+    assert preset("patient", ", breaker: {}").breaker is not None
+    assert parse(PRESET.format(preset="", more=", breaker: off"), Path("c"), {}).webhooks["w"].breaker is None
+    assert parse(PRESET.format(preset="", more=""), Path("c"), {}).webhooks["w"].breaker is not None
+
+
+def test_statuses_are_written_as_numbers_and_ranges():
+    assert preset("patient", ", success: [200, 202-204, '409']").success_statuses == {200, 202, 203, 204, 409}

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.model import Action, Change, Message
 from cdc_hooks.ops.health import Health
-from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.ops.metrics import STATES, Metrics
 
 
 def message(*, events=2, age_s=0.0):
@@ -93,14 +93,20 @@ def test_news_of_a_gap_has_no_age(watched):
 
 def test_exactly_one_state_at_a_time(watched):
     def states():
-        return {s: watched.value("cdc_hooks_webhook_state", webhook="w", state=s) for s in ("active", "retrying")}
+        return [s for s in STATES if watched.value("cdc_hooks_webhook_state", webhook="w", state=s) == 1]
 
-    assert states() == {"active": 1, "retrying": 0}
-    watched.health.failing("w", "answered 500")
-    assert states() == {"active": 0, "retrying": 1}
-    watched.health.gave_up("w", message())
-    assert states() == {"active": 1, "retrying": 0}
+    assert states() == ["active"]
+    for state in ("retrying", "open", "paused", "active"):
+        watched.health.turned("w", state, None)
+        assert states() == [state]
+
+
+def test_what_is_given_up_on_is_a_dead_letter_unless_it_is_dropped(watched):
+    watched.health.gave_up("w", message(), "answered 500", dropped=False)
+    watched.health.gave_up("w", message(), "answered 500", dropped=True)
     assert watched.value("cdc_hooks_dead_letters", webhook="w") == 1
+    for outcome in ("dead_letter", "dropped"):
+        assert watched.value("cdc_hooks_deliveries_total", webhook="w", outcome=outcome) == 1
 
 
 def test_a_webhook_that_is_forgotten_has_no_series_and_may_come_again(watched):
@@ -108,7 +114,7 @@ def test_a_webhook_that_is_forgotten_has_no_series_and_may_come_again(watched):
     for name in ("w", "other"):
         watched.health.attempted(name, Outcome(status=500), delivered=False)
         watched.health.delivered(name, message())
-        watched.health.gave_up(name, message())
+        watched.health.gave_up(name, message(), "answered 500", dropped=False)
         watched.metrics.backlog.labels(name).set(3)
         watched.metrics.lag.labels(name).set(3)
     watched.health.forget("w")
@@ -148,6 +154,7 @@ def test_what_is_taken_is_taken_once(watched):
     assert watched.health.take() == {}
     watched.health.delivered("w", message(events=3))
     watched.health.failing("w", "answered \0 500")
+    watched.health.turned("w", "retrying", None)
     taken = watched.health.take()["w"]
     assert (taken["state"], taken["delivered"], taken["last_error"]) == ("retrying", 3, "answered \ufffd 500")
     assert taken["last_success_at"] <= taken["last_error_at"]

@@ -1,4 +1,4 @@
-"""What happens after an attempt."""
+"""What follows an attempt: a table of outcomes, and the pure decisions about them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,103 @@ from itertools import pairwise
 import pytest
 
 from cdc_hooks.deliver.outcome import Failure, Outcome
-from cdc_hooks.deliver.policy import Delivered, GiveUp, Policy, RetryAt, classify, decide, retry_after_s
+from cdc_hooks.deliver.policy import (
+    Delivered,
+    Drop,
+    Fault,
+    GiveUp,
+    History,
+    Pause,
+    Policy,
+    RetryAt,
+    Split,
+    classify,
+    decide,
+    fault_of,
+    retry_after_s,
+)
 
-NOW = 1_795_255_200.0  # 2026-11-21 10:00:00 UTC
-POLICY = Policy((5.0, 60.0, 300.0), jitter=0.2, retry_after_cap_s=3600)
+NOW = 1_795_255_200.0  # Sat, 21 Nov 2026 10:00:00 GMT
+POLICY = Policy((5, 60, 300), jitter=0.2, retry_after_cap_s=3600)
+PATIENT = Policy((5, 60, 300), patience_s=30)
+ONE, MANY = History(1, 0, 1, others_get_through=False), History(1, 0, 100, others_get_through=False)
 FAILED = Outcome(status=503)
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def after(attempts: int, history: History = ONE, **more) -> History:
+    """Having failed so often, all of it counted."""
+    return history._replace(attempts=attempts, counted=attempts - 1, **more)
+
+
+# -- whose fault it is ----------------------------------------------------------------------------------------------
+
+ENDPOINT = [*range(100, 200), *range(200, 400), 401, 405, 407, 408, 425, 429, 431, 502, 503, 504, 507, *range(520, 531)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fault"),
+    [
+        (ENDPOINT, Fault.ENDPOINT),
+        ([400, 422], Fault.CONTENT),
+        ([413], Fault.SIZE),
+        ([410], Fault.GONE),
+        ([402, 403, 404, 406, 409, 411, 412, 415, 418, 421, 423, 424, 426, 428, 451, 499], Fault.UNCLEAR),
+        ([500, 501, 505, 506, 508, 510, 511, 531, 599, 600, 999], Fault.UNCLEAR),
+    ],
+)
+def test_whose_fault_a_status_is(statuses: list[int], fault: Fault) -> None:
+    assert {status: fault_of(Outcome(status=status)) for status in statuses} == dict.fromkeys(statuses, fault)
+
+
+def test_no_status_of_4xx_and_5xx_is_forgotten() -> None:
+    assert all(isinstance(fault_of(Outcome(status=status)), Fault) for status in range(400, 600))
+    assert fault_of(Outcome(status=204)) is Fault.ENDPOINT  # where only 200 counts
+
+
+@pytest.mark.parametrize(
+    ("failure", "fault"),
+    [
+        *[(one, Fault.ENDPOINT) for one in Failure if one not in {Failure.OTHER, Failure.PROXY, Failure.FORBIDDEN}],
+        (Failure.OTHER, Fault.UNCLEAR),
+        (Failure.PROXY, Fault.WAY),
+        (Failure.FORBIDDEN, Fault.WAY),
+    ],
+)
+def test_whose_fault_no_answer_is(failure: Failure, fault: Fault) -> None:
+    assert fault_of(Outcome(error=failure)) is fault
+
+
+# -- success --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 226, 299])
 @pytest.mark.parametrize("attempts", [1, 4, 99])
 def test_success_is_delivered(status: int, attempts: int) -> None:
-    assert decide(POLICY, attempts, Outcome(status=status), NOW, 0.5) == Delivered()
+    assert decide(POLICY, after(attempts), Outcome(status=status), NOW, 0.5) == Delivered()
 
 
-@pytest.mark.parametrize("status", [101, 300, 302, 304, 400, 404, 410, 413, 422, 429, 500, 503, 599])
-def test_any_other_answer_is_tried_again(status: int) -> None:
-    assert decide(POLICY, 1, Outcome(status=status), NOW, 0.0) == RetryAt(NOW + 5)
+@pytest.mark.parametrize(("status", "delivered"), [(200, True), (201, True), (202, False), (204, False), (409, True)])
+def test_what_counts_as_success_is_a_choice(status: int, delivered: bool) -> None:
+    policy = Policy((5,), success=frozenset({200, 201, 409}))
+    assert isinstance(decide(policy, ONE, Outcome(status=status), NOW, 0.0), Delivered) is delivered
+
+
+# -- trying again ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [101, 199, 300, 302, 304, 401, 403, 404, 429, 500, 503, 599, 600])
+@pytest.mark.parametrize("history", [ONE, MANY])
+def test_other_answers_are_tried_again(status: int, history: History) -> None:
+    assert decide(POLICY, history, Outcome(status=status), NOW, 0.0) == RetryAt(NOW + 5)
 
 
 @pytest.mark.parametrize("failure", Failure)
 def test_no_answer_is_tried_again(failure: Failure) -> None:
-    assert decide(POLICY, 1, Outcome(error=failure), NOW, 0.0) == RetryAt(NOW + 5)
+    assert decide(POLICY, ONE, Outcome(error=failure), NOW, 0.0) == RetryAt(NOW + 5)
 
 
 def test_the_schedule_is_followed_to_its_end() -> None:
-    decisions = [decide(POLICY, attempts, FAILED, NOW, 0.0) for attempts in (1, 2, 3, 4, 5)]
+    decisions = [decide(POLICY, after(attempts), FAILED, NOW, 0.0) for attempts in (1, 2, 3, 4, 5)]
     assert decisions[:3] == [RetryAt(NOW + 5), RetryAt(NOW + 60), RetryAt(NOW + 300)]
     assert decisions[3:] == [
         GiveUp("given up on after 4 attempts: answered 503"),
@@ -39,19 +111,99 @@ def test_the_schedule_is_followed_to_its_end() -> None:
     ]
 
 
-def test_an_empty_schedule_tries_once() -> None:
-    assert decide(Policy(()), 1, FAILED, NOW, 0.0) == GiveUp("given up on after 1 attempt: answered 503")
+def test_the_last_pause_repeats_for_more_attempts() -> None:
+    policy = Policy((5, 60), max_attempts=5)
+    waits = [decide(policy, after(attempts), FAILED, NOW, 0.0) for attempts in (1, 2, 3, 4)]
+    assert waits == [RetryAt(NOW + 5), RetryAt(NOW + 60), RetryAt(NOW + 60), RetryAt(NOW + 60)]
+    assert isinstance(decide(policy, after(5), FAILED, NOW, 0.0), GiveUp)
+
+
+def test_fewer_attempts_than_pauses() -> None:
+    policy = Policy((5, 60, 300), max_attempts=2)
+    assert isinstance(decide(policy, after(2), FAILED, NOW, 0.0), GiveUp)
+
+
+@pytest.mark.parametrize(("on_exhausted", "kind"), [("dead_letter", GiveUp), ("pause", Pause), ("drop", Drop)])
+def test_what_follows_the_last_attempt(on_exhausted, kind) -> None:
+    policy = Policy((), on_exhausted=on_exhausted)
+    assert decide(policy, ONE, FAILED, NOW, 0.0) == kind("given up on after 1 attempt: answered 503")
+
+
+def test_a_sick_endpoint_uses_up_no_attempts_where_a_breaker_cares_for_it() -> None:
+    decision = decide(PATIENT, after(99), FAILED, NOW, 0.0)
+    assert decision == RetryAt(NOW + 30, counts=False)
+    assert isinstance(decide(PATIENT, after(99), Outcome(status=500), NOW, 0.0), GiveUp)
+
+
+@pytest.mark.parametrize("status", [500, 404, 503])
+@pytest.mark.parametrize("history", [ONE, MANY])
+@pytest.mark.parametrize("policy", [POLICY, PATIENT])
+def test_what_only_tries_if_the_endpoint_is_well_uses_up_no_attempts(policy, history, status) -> None:
+    decision = decide(
+        policy, after(99, history, probing=True, others_get_through=True), Outcome(status=status), NOW, 0.0
+    )
+    assert isinstance(decision, RetryAt)
+    assert not decision.counts
+
+
+@pytest.mark.parametrize("schedule", [(), (5,)])
+def test_patience_needs_no_schedule(schedule) -> None:
+    decision = decide(Policy(schedule, patience_s=30), after(3), FAILED, NOW, 0.0)
+    assert decision == RetryAt(NOW + (5 if schedule else 30), counts=False)
 
 
 def test_jitter_adds_up_to_its_part_and_never_takes_away() -> None:
     waits = []
     for step in range(11):
-        decision = decide(POLICY, 2, FAILED, NOW, step / 10)
+        decision = decide(POLICY, after(2), FAILED, NOW, step / 10)
         assert isinstance(decision, RetryAt)
         waits.append(decision.at - NOW)
     assert waits[0] == 60
     assert waits[-1] == pytest.approx(72)
     assert all(a < b for a, b in pairwise(waits))
+    assert max(waits) <= POLICY.longest_wait_s
+
+
+# -- the batch may be to blame --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("probing", [True, False])
+def test_what_is_refused_is_split_down_to_the_change_that_is_to_blame(status: int, probing: bool) -> None:
+    refused = Outcome(status=status)
+    assert decide(POLICY, MANY._replace(probing=probing), refused, NOW, 0.0) == Split()
+    assert decide(POLICY, MANY._replace(events=2), refused, NOW, 0.0) == Split()
+    assert decide(POLICY, ONE._replace(probing=probing), refused, NOW, 0.0) == GiveUp(
+        f"answered {status}", rejected=True
+    )
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_batch_that_fails_for_itself_is_split_after_three_attempts(status: int) -> None:
+    outcome = Outcome(status=status)
+    assert isinstance(decide(POLICY, after(2, MANY), outcome, NOW, 0.0), RetryAt)
+    assert decide(POLICY, after(3, MANY), outcome, NOW, 0.0) == Split()
+
+
+def test_a_change_that_fails_alone_is_set_aside_when_others_get_through() -> None:
+    outcome = Outcome(status=500)
+    reason = "answered 500, while others get through"
+    assert isinstance(decide(POLICY, after(3), outcome, NOW, 0.0), RetryAt)
+    assert isinstance(decide(POLICY, after(2, others_get_through=True), outcome, NOW, 0.0), RetryAt)
+    assert decide(POLICY, after(3, others_get_through=True), outcome, NOW, 0.0) == GiveUp(reason, rejected=True)
+
+
+@pytest.mark.parametrize("outcome", [FAILED, Outcome(error=Failure.TIMEOUT), Outcome(error=Failure.RESET)])
+def test_a_sick_endpoint_splits_nothing(outcome: Outcome) -> None:
+    assert isinstance(decide(PATIENT, after(3, MANY, others_get_through=True), outcome, NOW, 0.0), RetryAt)
+
+
+@pytest.mark.parametrize("history", [ONE, MANY, after(7)])
+def test_an_endpoint_that_is_gone_pauses_its_webhook(history: History) -> None:
+    assert decide(POLICY, history, Outcome(status=410), NOW, 0.0) == Pause("answered 410")
+
+
+# -- Retry-After ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -83,15 +235,15 @@ def test_jitter_adds_up_to_its_part_and_never_takes_away() -> None:
     ],
 )
 def test_retry_after(header: str | None, wait: float) -> None:
-    assert decide(POLICY, 1, Outcome(status=429, retry_after=header), NOW, 0.0) == RetryAt(NOW + wait)
+    assert decide(POLICY, ONE, Outcome(status=429, retry_after=header), NOW, 0.0) == RetryAt(NOW + wait)
 
 
 def test_the_later_of_schedule_and_retry_after_counts() -> None:
-    assert decide(POLICY, 3, Outcome(status=503, retry_after="30"), NOW, 0.0) == RetryAt(NOW + 300)
+    assert decide(POLICY, after(3), Outcome(status=503, retry_after="30"), NOW, 0.0) == RetryAt(NOW + 300)
 
 
 def test_retry_after_prolongs_no_exhausted_schedule() -> None:
-    assert isinstance(decide(POLICY, 4, Outcome(status=503, retry_after="30"), NOW, 0.0), GiveUp)
+    assert isinstance(decide(POLICY, after(4), Outcome(status=503, retry_after="30"), NOW, 0.0), GiveUp)
 
 
 def test_a_wait_is_never_negative() -> None:
@@ -111,6 +263,7 @@ def test_a_wait_is_never_negative() -> None:
         (Outcome(error=Failure.RESET, detail="connection reset by peer"), "connection reset by peer"),
         (Outcome(error=Failure.TLS, detail="certificate verify failed: x"), "TLS: certificate verify failed: x"),
         (Outcome(error=Failure.PROTOCOL, detail="Bad status line"), "not an HTTP answer: Bad status line"),
+        (Outcome(error=Failure.PROXY, detail="answered 407"), "proxy: answered 407"),
         (Outcome(error=Failure.OTHER, detail="ValueError: x"), "ValueError: x"),
     ],
 )

@@ -1,0 +1,96 @@
+"""The circuit breaker of a webhook: when to hold back all of it, and when to try again. Pure; the clock is given.
+
+*Closed*, requests go out. It *opens* when the endpoint is sick for certain; then one request at a time, after a pause
+that grows, tries whether it is well again. A success closes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdc_hooks.deliver.policy import Fault
+
+_BUCKETS = 6
+_BUCKET_S = 10.0
+_FEWEST = 20  # requests of which a failure rate is one
+
+
+@dataclass(frozen=True)
+class BreakerRules:
+    """When it opens, and how long it waits. Times in seconds."""
+
+    failures: int = 5
+    """In a row."""
+    rate: float = 0.8
+    """Or this part of the requests of the last minute, of twenty at least."""
+    pause_s: float = 10.0
+    longest_pause_s: float = 300.0
+
+
+class Breaker:
+    """``now`` is of any clock that never goes back, in seconds."""
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self._rules = rules
+        self._in_a_row = 0
+        self._roots: set[str] = set()
+        self._clearly = False
+        self._pause_s = 0.0
+        self._tally = [(0, 0)] * _BUCKETS  # successes and failures of the last minute, in slices of ten seconds
+        self._slice = 0
+        self.open_until: float | None = None
+        """When the next request may try; None while closed."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.open_until is not None
+
+    def succeeded(self, now: float) -> bool:
+        """A request got through. Returns whether this closed the breaker."""
+        was_open, self.open_until = self.is_open, None
+        self._in_a_row = 0
+        if self._roots:
+            self._roots.clear()
+            self._clearly = False
+        if was_open:
+            self._pause_s = 0.0
+            self._tally = [(0, 0)] * _BUCKETS
+        self._count(now, 1, 0)
+        return was_open
+
+    def failed(self, now: float, fault: Fault, root: str, jitter: float = 0.0) -> bool:
+        """A request failed; ``root`` names its batch, the same for the parts of one. Returns whether this opened it.
+
+        What may be a batch's own fault opens it only when two batches fail so: one alone may be poisonous.
+        """
+        self._count(now, 0, 1)
+        self._in_a_row += 1
+        self._roots.add(root)
+        self._clearly = self._clearly or fault is Fault.ENDPOINT
+        if self.is_open:
+            self._wait(now, jitter)
+            return False
+        too_many = self._in_a_row >= self._rules.failures or self._often()
+        opens = too_many and (self._clearly or len(self._roots) > 1)
+        if opens:
+            self._wait(now, jitter)
+        return opens
+
+    def _wait(self, now: float, jitter: float) -> None:
+        rules = self._rules
+        self._pause_s = min(self._pause_s * 2 or rules.pause_s, rules.longest_pause_s)
+        self.open_until = now + self._pause_s * (1 + jitter)
+
+    def _often(self) -> bool:
+        bad = sum(bads for _, bads in self._tally)
+        all_of_them = bad + sum(goods for goods, _ in self._tally)
+        return all_of_them >= _FEWEST and bad >= self._rules.rate * all_of_them
+
+    def _count(self, now: float, good: int, bad: int) -> None:
+        this = int(now / _BUCKET_S)
+        if this != self._slice:
+            for gone in range(max(self._slice + 1, this - _BUCKETS + 1), this + 1):
+                self._tally[gone % _BUCKETS] = (0, 0)
+            self._slice = this
+        goods, bads = self._tally[this % _BUCKETS]
+        self._tally[this % _BUCKETS] = (goods + good, bads + bad)

@@ -1,0 +1,52 @@
+"""``on_poison: hold_row``: later changes of a row wait for one that was set aside, until it is resent or deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from cdc_hooks.deliver.ledger import WebhookLedger
+    from cdc_hooks.deliver.parcel import Parcel, Row
+
+log = structlog.get_logger()
+
+
+class HeldRows:
+    """The rows of a webhook that have a dead letter."""
+
+    def __init__(self, ledger: WebhookLedger) -> None:
+        self._ledger = ledger
+        self._rows: frozenset[Row] | None = None
+
+    def forget(self) -> None:
+        """There may be another one now: read them anew."""
+        self._rows = None
+
+    async def sift(self, parcel: Parcel, known: Container[str]) -> Parcel | None:
+        """What of it may be sent. The rest is set aside, but for messages that are ``known`` to be.
+
+        Raises DatabaseError when it cannot be: then it must not be passed over, either.
+        """
+        if self._rows is None:
+            self._rows = await self._ledger.held_rows()
+        elif self._touched_by(parcel):
+            self._rows = await self._ledger.held_rows()  # a letter may have been resent, or deleted, meanwhile
+        if not self._touched_by(parcel):
+            return parcel
+        rest, held = parcel.divided(self._rows)
+        if held is not None and held.message.id not in known:
+            await self._ledger.failed(held.delivery, None, state="held", next_attempt_at=None)
+            log.warning(
+                "held", message=held.message.id, table=held.message.table, events=held.events,
+                reason="an earlier change of the row was set aside",
+            )  # fmt: skip
+        return rest
+
+    def _touched_by(self, parcel: Parcel) -> bool:
+        if not self._rows or parcel.batch is None:
+            return False
+        return any((change.table, change.key) in self._rows for change in parcel.batch.changes)

@@ -1,0 +1,95 @@
+"""A message on its way, with what it is made of: it can be halved, or reduced to some of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from cdc_hooks.deliver.ledger import Delivery
+from cdc_hooks.model import Batch, Message
+
+Render = Callable[[Batch], Message]
+Row = tuple[str, bytes | None]
+"""A table, and the key of one of its rows."""
+
+
+class Standing(NamedTuple):
+    """How many requests of a webhook got through, and how many failed, up to some moment."""
+
+    good: int = 0
+    bad: int = 0
+
+
+@dataclass(slots=True)
+class Parcel:
+    """A message and what it has been through. ``batch`` is None where there is none: news of a gap is never split."""
+
+    message: Message
+    batch: Batch | None
+    render: Render
+    part_of: str | None = None
+    root: str = ""
+    """Id of the batch that it is, or was split from."""
+    attempts: int = 0
+    counted: int = 0
+    """Attempts that count against it."""
+    first_failed_at: Standing | None = None
+    own_failures: int = 0
+    """Its failed attempts, and those of what it was split from."""
+
+    @classmethod
+    def of(cls, batch: Batch, render: Render) -> Self:
+        message = render(batch)
+        return cls(message, batch, render, root=message.id)
+
+    @property
+    def events(self) -> int:
+        """How many parts it can be split into."""
+        return len(self.batch.changes) if self.batch else 1
+
+    @property
+    def row_ids(self) -> bytes:
+        """JSON: the keys of its rows; 0 for a row without one."""
+        return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
+
+    @property
+    def delivery(self) -> Delivery:
+        """As the ledger knows it."""
+        return Delivery(self.message, self.row_ids, self.part_of)
+
+    def halves(self) -> list[Parcel]:
+        """The same ones in every process."""
+        assert self.batch is not None
+        half = self.events // 2
+        return [self._part(range(half)), self._part(range(half, self.events))]
+
+    def only(self, change_ids: Collection[int]) -> Parcel:
+        """What is left of it when all other changes have arrived; it goes on where this one was."""
+        assert self.batch is not None
+        left = self._part([n for n, change in enumerate(self.batch.changes) if change.id in change_ids])
+        left.part_of, left.attempts, left.counted = self.part_of, self.attempts, self.counted
+        return left
+
+    def divided(self, rows: Collection[Row]) -> tuple[Parcel | None, Parcel | None]:
+        """What of it is of other rows than those, and what is of those."""
+        assert self.batch is not None
+        of_those = [(change.table, change.key) in rows for change in self.batch.changes]
+        rest, those = ([n for n, is_one in enumerate(of_those) if is_one is wanted] for wanted in (False, True))
+        return (self._part(rest) if rest else None), (self._part(those) if those else None)
+
+    def _part(self, numbers: Sequence[int]) -> Parcel:
+        assert self.batch is not None
+        if len(numbers) == self.events:
+            return self
+        table, action, changes = self.batch
+        batch = Batch(table, action, tuple([changes[n] for n in numbers]))
+        return Parcel(
+            self.render(batch),
+            batch,
+            self.render,
+            part_of=self.message.id,
+            root=self.root,
+            first_failed_at=self.first_failed_at,
+            own_failures=self.own_failures,
+        )

@@ -1,0 +1,45 @@
+"""What a receiver says of single events."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cdc_hooks.deliver.acknowledgement import Acknowledgement, read
+
+SENT = {4711, 4712}
+ALL = Acknowledgement()
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"{}", b"[]", b"null", b'"failed"', b'{"ok": true}', b'{"failed": []}'])
+def test_what_names_nothing_acknowledges_all(body: bytes) -> None:
+    assert read(body, SENT, complete=True) == ALL
+
+
+def test_events_are_named_by_their_ids() -> None:
+    assert read(b'{"failed": ["1-4711"]}', SENT, complete=True) == Acknowledgement(frozenset({4711}))
+    assert read(b'{"failed": ["1-4711", "2-4712", "1-4711"]}', SENT, complete=True).failed == SENT
+
+
+@pytest.mark.parametrize(
+    ("body", "complete", "why"),
+    [
+        (b"ok", True, "not JSON"),
+        (b'{"failed": ["1-4711"', True, "not JSON"),
+        (b"\xff\xfe", True, "not JSON"),
+        (b"[" * 16_000, True, "not JSON"),
+        (b'{"failed": ["1-4711"]}', False, "did not come to its end"),
+        (b'{"failed": "1-4711"}', True, "not a list"),
+        (b'{"failed": [4711]}', True, "not a list"),
+        (b'{"failed": null}', True, "not a list"),
+        (b'{"failed": ["1-4711", "1-9"]}', True, "'1-9', which is no event of this batch"),
+        (b'{"failed": ["1-x"]}', True, "no event of this batch"),
+        ('{"failed": ["1-²"]}'.encode(), True, "no event of this batch"),
+        (json.dumps({"failed": ["1-" + "9" * 5000]}).encode(), True, "no event of this batch"),
+    ],
+)
+def test_what_is_not_understood_acknowledges_all_and_is_complained_about(body, complete, why) -> None:
+    said = read(body, SENT, complete=complete)
+    assert said.failed == frozenset()
+    assert why in (said.complaint or "")
