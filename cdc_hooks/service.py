@@ -58,6 +58,8 @@ class Service:
         self.webhook_id = webhook_id
         self.webhook = webhook
         self.worker: Worker | None = None
+        self._courier: Courier | None = None
+        self._control: registry.Control | None = None
         self._stages = stages
         self._leaving = asyncio.Event()
         self._for_good = False
@@ -78,6 +80,18 @@ class Service:
         self._leaving.set()
         if self.worker is not None:
             self.worker.stop(after_round=after_round)
+
+    def heed(self, control: registry.Control) -> None:
+        """An operator may have paused or resumed it."""
+        known, self._control = self._control, control
+        if self._courier is None or known is None:
+            return  # who begins looks for himself
+        if control.resumed_at != known.resumed_at:
+            log.info("resumed", webhook=self.name)
+            self._courier.resume()
+        if control.paused_by == "operator" and control != known:
+            log.info("paused", webhook=self.name, reason=control.paused_why)
+            self._courier.pause(control.paused_why or "", by_itself=False)
 
     async def run(self, after: asyncio.Task[None] | None = None) -> None:
         """Serve until told to leave, beginning when ``after`` has ended. Raises Superseded and ConnectionLost.
@@ -121,7 +135,7 @@ class Service:
             raise DatabaseError(f"webhook {self.name} has no progress recorded", hint="run: cdc-hooks check")
         sender = plan.sender()
         try:
-            courier = await self._courier(plan, sender)
+            courier = await self._new_courier(plan, sender)
             self.worker = Worker(
                 self.webhook_id,
                 progress,
@@ -137,9 +151,10 @@ class Service:
                 self.worker.stop()
             await self.worker.run()
         finally:
+            self._courier = None
             await sender.aclose()
 
-    async def _courier(self, plan: assembly.Plan, sender: Sender) -> Courier:
+    async def _new_courier(self, plan: assembly.Plan, sender: Sender) -> Courier:
         stages, webhook = self._stages, self.webhook
         ledger = stages.ledger.of(self.webhook_id)
         courier = Courier(
@@ -157,7 +172,8 @@ class Service:
             observer=stages.health,
             unfinished=await ledger.unfinished(),
         )
-        paused = (await registry.paused(stages.connection)).get(self.webhook_id)
-        if paused is not None:
-            courier.pause(paused.why, by_itself=paused.by == "policy")
+        self._control = (await registry.controls(stages.connection))[self.webhook_id]
+        if self._control.paused_why is not None:
+            courier.pause(self._control.paused_why, by_itself=self._control.paused_by == "policy")
+        self._courier = courier
         return courier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import structlog
@@ -30,6 +30,9 @@ from cdc_hooks.service import Service, Stages
 
 GRACE_S = 10.0
 """How long attempts that are under way may take to finish when the daemon stops."""
+
+HEED_S = 15.0
+"""How long an operator waits at most, where notifications do not arrive."""
 
 log = structlog.get_logger()
 
@@ -118,6 +121,7 @@ class Term:
             self._lead(),
             self._pulse.run(),
             self._listener.run(),
+            self._heed(),
             _every(NOTES_S, lambda: self._chores.write_notes(list(self._services.values()), self._stages.head.tick)),
             _every(TIDY_S, lambda: self._chores.clean_up(list(self._services.values()), self._config)),
             _every(AUDIT_S, lambda: self._chores.audit(self._config)),
@@ -133,6 +137,19 @@ class Term:
         self._config = config
         self._keeper.history_s = config.change_log.history
         self._changed.set()
+
+    async def _heed(self) -> None:
+        """Do what operators have told the webhooks, now and from now on."""
+        told = self._listener.told
+        while True:
+            controls = await registry.controls(self._stages.connection)
+            for service in self._services.values():
+                if service.webhook_id in controls:
+                    service.heed(controls[service.webhook_id])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEED_S):
+                    await told.wait()
+            told.clear()
 
     async def _lead(self) -> None:
         try:

@@ -118,6 +118,7 @@ CREATE TABLE cdc_hooks.webhook (
     paused_at       timestamptz,
     paused_by       text        CONSTRAINT known_pauser CHECK (paused_by IN ('policy', 'operator')),
     paused_why      text,
+    resumed_at      timestamptz,
     delivered       bigint      NOT NULL DEFAULT 0,
     last_success_at timestamptz,
     last_error_at   timestamptz,

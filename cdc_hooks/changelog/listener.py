@@ -13,11 +13,12 @@ _PROBE_S = 2.0
 
 
 class Listener:
-    """Sets ``bell`` whenever a writer rings."""
+    """Sets ``bell`` whenever a writer rings, and ``told`` when an operator has said something."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
         self.bell = asyncio.Event()
+        self.told = asyncio.Event()
 
     async def begin(self) -> None:
         with translated():
@@ -34,6 +35,6 @@ class Listener:
     async def run(self) -> None:
         """Listen until the connection is lost."""
         with translated():
-            async for _ in self._connection.notifies():
-                self.bell.set()
+            async for notify in self._connection.notifies():
+                (self.told if notify.payload == "control" else self.bell).set()
         raise ConnectionLost("the listening connection was closed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -30,11 +31,12 @@ class Server:
     pooled: bool
 
 
-class Paused(NamedTuple):
-    """``by``: policy (it paused by itself) or operator."""
+class Control(NamedTuple):
+    """Whether a webhook is paused, by whom (``policy``: by itself) and why; and when an operator last resumed it."""
 
-    by: str
-    why: str
+    paused_by: str | None
+    paused_why: str | None
+    resumed_at: datetime | None
 
 
 class Epochs:
@@ -151,9 +153,9 @@ async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Prog
     return Progress(lo_tick, hi_tick, after_id, to_id, tuple(done), shape)
 
 
-async def paused(connection: AsyncConnection[Any]) -> dict[int, Paused]:
-    """The webhooks that are paused, by id."""
-    return {webhook_id: Paused(by, why) for webhook_id, by, why in await _all(connection, "paused")}
+async def controls(connection: AsyncConnection[Any]) -> dict[int, Control]:
+    """What holds for each webhook, by id."""
+    return {webhook_id: Control(*rest) for webhook_id, *rest in await _all(connection, "controls")}
 
 
 async def newest_tick(connection: AsyncConnection[Any]) -> int:

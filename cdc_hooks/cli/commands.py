@@ -128,6 +128,31 @@ def status(session: Session, *, as_json: bool) -> int:
 
 
 @main.command()
+@click.argument("webhook")
+@click.option("--reason", default="by an operator", show_default=True, help="What status says about it.")
+@config_option
+@click.pass_obj
+def pause(session: Session, webhook: str, reason: str) -> int:
+    """Send nothing more to a webhook, and keep its place, until it is resumed."""
+    from cdc_hooks.cli import controlling  # noqa: PLC0415
+
+    controlling.pause(session.config(), webhook, reason)
+    return 0
+
+
+@main.command()
+@click.argument("webhook")
+@config_option
+@click.pass_obj
+def resume(session: Session, webhook: str) -> int:
+    """Go on with a webhook now: end its pause, and try again at once what waits for another attempt."""
+    from cdc_hooks.cli import controlling  # noqa: PLC0415
+
+    controlling.resume(session.config(), webhook)
+    return 0
+
+
+@main.command()
 @config_option
 @dsn_option
 @click.option("--yes", is_flag=True, help="Do not ask.")

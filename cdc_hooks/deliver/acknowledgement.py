@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -15,11 +15,10 @@ class Acknowledgement:
     complaint: str | None = None
 
 
-def read(body: bytes, sent: Collection[int], *, complete: bool) -> Acknowledgement:
+def read(body: bytes, sent: Mapping[str, int], *, complete: bool) -> Acknowledgement:
     """An answer without a body, or JSON that does not speak of ``failed``, acknowledges all; so does a malformed one.
 
-    ``sent``: the ids of the batch's changes, which the answer names as events, ``EPOCH-ID``. ``complete``: whether
-    ``body`` is all of it.
+    ``sent``: the batch's changes by the ids of their events. ``complete``: whether ``body`` is all of it.
     """
     if not body.strip():
         return Acknowledgement()
@@ -32,9 +31,7 @@ def read(body: bytes, sent: Collection[int], *, complete: bool) -> Acknowledgeme
     failed = said.get("failed", []) if isinstance(said, dict) else []
     if not isinstance(failed, list) or not all(isinstance(one, str) for one in failed):
         return Acknowledgement(complaint="failed is not a list of event ids")
-    by_number = {str(change_id): change_id for change_id in sent}
-    named = {one: by_number.get(one.rpartition("-")[2]) for one in failed}
-    for one, change_id in named.items():
-        if change_id is None:
-            return Acknowledgement(complaint=f"failed names {one[:100]!r}, which is no event of this batch")
-    return Acknowledgement(frozenset(change_id for change_id in named.values() if change_id is not None))
+    strangers = [one for one in failed if one not in sent]
+    if strangers:
+        return Acknowledgement(complaint=f"failed names {strangers[0][:100]!r}, which is no event of this batch")
+    return Acknowledgement(frozenset(sent[one] for one in failed))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdc_hooks.deliver.policy import Fault
-
 _BUCKETS = 6
 _BUCKET_S = 10.0
 _FEWEST = 20  # requests of which a failure rate is one
@@ -33,8 +31,7 @@ class Breaker:
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
         self._in_a_row = 0
-        self._roots: set[str] = set()
-        self._clearly = False
+        self._suspects: set[str | None] = set()
         self._pause_s = 0.0
         self._tally = [(0, 0)] * _BUCKETS  # successes and failures of the last minute, in slices of ten seconds
         self._slice = 0
@@ -49,29 +46,28 @@ class Breaker:
         """A request got through. Returns whether this closed the breaker."""
         was_open, self.open_until = self.is_open, None
         self._in_a_row = 0
-        if self._roots:
-            self._roots.clear()
-            self._clearly = False
+        if self._suspects:
+            self._suspects.clear()
         if was_open:
             self._pause_s = 0.0
             self._tally = [(0, 0)] * _BUCKETS
         self._count(now, 1, 0)
         return was_open
 
-    def failed(self, now: float, fault: Fault, root: str, jitter: float = 0.0) -> bool:
-        """A request failed; ``root`` names its batch, the same for the parts of one. Returns whether this opened it.
+    def failed(self, now: float, suspect: str | None = None, jitter: float = 0.0) -> bool:
+        """A request failed. Returns whether this opened it.
 
-        What may be a batch's own fault opens it only when two batches fail so: one alone may be poisonous.
+        ``suspect`` names the batch that may be to blame itself, the same for all parts of it. If only one batch fails so,
+        it is left alone with it.
         """
         self._count(now, 0, 1)
         self._in_a_row += 1
-        self._roots.add(root)
-        self._clearly = self._clearly or fault is Fault.ENDPOINT
+        self._suspects.add(suspect)
         if self.is_open:
             self._wait(now, jitter)
             return False
         too_many = self._in_a_row >= self._rules.failures or self._often()
-        opens = too_many and (self._clearly or len(self._roots) > 1)
+        opens = too_many and (None in self._suspects or len(self._suspects) > 1)
         if opens:
             self._wait(now, jitter)
         return opens

@@ -203,7 +203,8 @@ class Courier:
         elif fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY):
             # What is said about one batch says nothing about the endpoint, unless it is all that ever comes.
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
-            self._gate.failed(fault, parcel.root, asked_s=asked, too_many=outcome.status == 429)
+            suspect = parcel.root if fault is Fault.UNCLEAR else None
+            self._gate.failed(suspect, asked_s=asked, too_many=outcome.status == 429)
         if complaint:
             log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
         if left is not parcel:

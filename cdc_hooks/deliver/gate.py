@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdc_hooks.deliver.breaker import BreakerRules
-    from cdc_hooks.deliver.policy import Fault
 
 _JITTER = 0.2
 
@@ -114,8 +113,10 @@ class Gate:
             if self._good >= self._limit:
                 self._limit, self._good = self._limit + 1, 0
 
-    def failed(self, fault: Fault, root: str, *, asked_s: float = 0.0, too_many: bool = False) -> None:
-        """``asked_s``: how long the endpoint asks to be left alone; ``too_many``: it gets more than it can take."""
+    def failed(self, suspect: str | None = None, *, asked_s: float = 0.0, too_many: bool = False) -> None:
+        """``suspect``: see the breaker. ``asked_s``: how long the endpoint asks to be left alone; ``too_many``: it gets
+        more than it can take.
+        """
         now = self._loop.time()
         if too_many:
             self._limit, self._good = max(1, self._limit // 2), 0
@@ -123,7 +124,7 @@ class Gate:
             self._asked_until = max(self._asked_until, now + asked_s)
         if self.paused is not None and self._rules.probe_paused_s is not None:
             self._next_probe = now + self._rules.probe_paused_s
-        if self._breaker is not None and self._breaker.failed(now, fault, root, random.uniform(0, _JITTER)):  # noqa: S311
+        if self._breaker is not None and self._breaker.failed(now, suspect, random.uniform(0, _JITTER)):  # noqa: S311
             self._turn()
 
     def caught_up(self) -> None:

@@ -48,8 +48,7 @@ class Judge:
         self._standing = Standing(good + 1, bad)
         if not self._partial_ack or parcel.batch is None:
             return Verdict(parcel, decision, None)
-        sent = {change.id for change in parcel.batch.changes}
-        said = acknowledgement.read(outcome.body, sent, complete=outcome.complete)
+        said = acknowledgement.read(outcome.body, parcel.change_of_event(), complete=outcome.complete)
         if not said.failed:
             return Verdict(parcel, decision, None, said.complaint)
         return Verdict(parcel.only(said.failed), again(self.policy, history, outcome, now, chance), None)

@@ -53,6 +53,12 @@ class Parcel:
         """JSON: the keys of its rows; 0 for a row without one."""
         return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
 
+    def change_of_event(self) -> dict[str, int]:
+        """The ids of its changes, by those of their events (with two epochs in a batch, each change has two names)."""
+        changes = self.batch.changes if self.batch else ()
+        epochs = {event.partition("-")[0] for event in (self.message.first_event, self.message.last_event)}
+        return {f"{epoch}-{change.id}": change.id for change in changes for epoch in epochs}
+
     @property
     def delivery(self) -> Delivery:
         """As the ledger knows it."""

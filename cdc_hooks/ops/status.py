@@ -58,6 +58,8 @@ class _Row:
     lag_s: float
     dead_letters: int
     gaps: int
+    paused_at: datetime | None
+    paused_why: str | None
     next_attempt_at: datetime | None
     attempts: int | None
     failing_for: str | None
@@ -105,12 +107,17 @@ def _in_words(row: _Row, *, leads: bool) -> str:
     waiting = f"up to {row.backlog:,} change{_s(row.backlog)} wait{'' if row.backlog != 1 else 's'}"
     if row.state == "retired":
         what = "retired while it was not configured; goes on from its place when a daemon runs or reloads with it"
+    elif row.paused_why is not None:
+        since = f"since {row.paused_at:%Y-%m-%d %H:%M} UTC"
+        what = f"paused {since}: {row.paused_why}; {waiting}; when it is mended, run: cdc-hooks resume {row.name}"
     elif not leads:
         what = f"no daemon runs; {waiting if row.backlog else 'nothing waits'}"
     elif row.next_attempt_at is not None:
         times = "once" if row.attempts == 1 else f"{row.attempts} times"
         next_at = f"next attempt at {row.next_attempt_at:%H:%M:%S} UTC"
         what = f"failing: {row.failing_for}; tried {times}, {next_at}; {waiting}"
+        if row.state == "open":
+            what += "; all of it is held back and its place is kept, until a request gets through"
     elif row.backlog:
         what = f"delivering: {waiting}, the oldest for {row.lag_s:.0f} s"
     else:

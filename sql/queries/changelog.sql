@@ -149,8 +149,8 @@ WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 UPDATE cdc_hooks.webhook SET paused_at = NULL, paused_by = NULL, paused_why = NULL
   FROM lead WHERE id = %(webhook_id)s AND paused_by = %(by)s;
 
--- name: paused
-SELECT id, paused_by, paused_why FROM cdc_hooks.webhook WHERE paused_at IS NOT NULL;
+-- name: controls
+SELECT id, paused_by, paused_why, resumed_at FROM cdc_hooks.webhook;
 
 -- name: tick_after_id
 SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;

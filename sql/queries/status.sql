@@ -10,13 +10,13 @@ SELECT l.holder, l.since, s.last_value > cdc_hooks.now_ms() AS leads,
 -- One row a webhook: its place against the end of the log, what is being retried, what was given up on. The backlog
 -- counts ids, of all tables: an upper bound. Ids of transactions that were rolled back or still run are no news: at the
 -- newest tick, with nothing committed since, nothing waits.
-SELECT w.name, w.state, w.delivered, w.last_success_at, w.last_error_at, w.last_error,
+SELECT w.name, CASE WHEN w.paused_at IS NOT NULL AND w.state <> 'retired' THEN 'paused' ELSE w.state END AS state, w.delivered, w.last_success_at, w.last_error_at, w.last_error,
        CASE WHEN s.news OR place.next_at IS NOT NULL THEN greatest(0, s.last_id - place.id) ELSE 0 END::bigint AS backlog,
        CASE WHEN s.last_id > place.id AND (s.news OR place.next_at IS NOT NULL)
             THEN EXTRACT(epoch FROM pg_catalog.clock_timestamp() - coalesce(place.next_at, place.at)) ELSE 0 END::float8 AS lag_s,
        (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state IN ('rejected', 'dead', 'held')) AS dead_letters,
        (SELECT count(*) FROM cdc_hooks.gap g WHERE g.webhook_id = w.id) AS gaps,
-       retrying.next_attempt_at, retrying.attempts, retrying.last_error AS failing_for
+       w.paused_at, w.paused_why, retrying.next_attempt_at, retrying.attempts, retrying.last_error AS failing_for
   FROM cdc_hooks.webhook w
  CROSS JOIN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last_id, cdc_hooks.has_news() AS news
                FROM cdc_hooks.change_id) AS s

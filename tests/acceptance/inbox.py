@@ -156,6 +156,20 @@ class Gate:
             loop.call_soon_threadsafe(opened.set)
 
 
+class Switch:
+    """Behaves in one way until it is turned, and then in the other."""
+
+    def __init__(self, first: Behaviour, then: Behaviour | None = None) -> None:
+        self._now = first
+        self._then = then or answer()
+
+    async def __call__(self, request: Received, stream: Stream) -> bool:
+        return await self._now(request, stream)
+
+    def turn(self) -> None:
+        self._now = self._then
+
+
 def slow(most_s: float, seed: int = 1) -> Behaviour:
     """Answers 200 after a random time."""
     chance = random.Random(seed)

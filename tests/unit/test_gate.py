@@ -9,7 +9,6 @@ import pytest
 
 from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import Gate, GateRules
-from cdc_hooks.deliver.policy import Fault
 
 SOON = BreakerRules(failures=2, pause_s=0.05, longest_pause_s=0.2)
 LATER = BreakerRules(failures=2, pause_s=3600, longest_pause_s=3600)
@@ -33,7 +32,7 @@ async def is_let_in(gate: Gate) -> bool:
 
 def make_sick(gate: Gate) -> None:
     for _ in range(2):
-        gate.failed(Fault.ENDPOINT, "a")
+        gate.failed()
 
 
 def test_no_more_than_may_are_inside() -> None:
@@ -54,7 +53,7 @@ def test_too_many_requests_halve_how_many_may_be_inside_and_success_lets_them_gr
         gate = Gate(GateRules(concurrency=8))
         widths = []
         for _ in range(4):
-            gate.failed(Fault.ENDPOINT, "a", too_many=True)
+            gate.failed(too_many=True)
             widths.append(gate._limit)
         assert widths == [4, 2, 1, 1]
         for _ in range(1 + 2 + 3 + 4 + 5 + 6 + 7 + 20):
@@ -91,7 +90,7 @@ def test_a_sick_endpoint_gets_one_probe_at_a_time_and_all_go_on_when_it_is_well(
 def test_the_time_that_an_endpoint_asks_for_holds_back_all() -> None:
     async def test() -> None:
         gate = Gate(GateRules(concurrency=4))
-        gate.failed(Fault.ENDPOINT, "a", asked_s=0.2)
+        gate.failed(asked_s=0.2)
         began = asyncio.get_running_loop().time()
         assert not await is_let_in(gate)
         assert await gate.enter()
@@ -152,7 +151,7 @@ def test_resuming_does_not_wait_for_anything_else() -> None:
     async def test() -> None:
         gate = Gate(GateRules(concurrency=4, breaker=LATER))
         waiting = asyncio.create_task(gate.wait_until(asyncio.get_running_loop().time() + 3600))
-        gate.failed(Fault.ENDPOINT, "a", asked_s=3600)
+        gate.failed(asked_s=3600)
         make_sick(gate)
         await asyncio.sleep(0)
         gate.resume()
@@ -171,7 +170,7 @@ def test_only_who_paused_by_itself_probes(by_itself: bool) -> None:
         done, _ = await asyncio.wait([entering], timeout=0.3)
         assert bool(done) is by_itself
         if by_itself:
-            gate.failed(Fault.ENDPOINT, "a")
+            gate.failed()
             gate.leave()
             assert not await is_let_in(gate)
             assert await gate.enter()

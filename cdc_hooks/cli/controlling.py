@@ -1,0 +1,50 @@
+"""``pause`` and ``resume``: said in the database, heeded by the daemon that leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cdc_hooks import sql
+from cdc_hooks.cli.connect import connected
+from cdc_hooks.config.problems import did_you_mean
+from cdc_hooks.errors import ConfigError, DatabaseError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from cdc_hooks.config import Config
+
+_SQL = sql.queries("control")
+
+
+def pause(config: Config, webhook: str, reason: str) -> None:
+    """Raises CdcHooksError where there is no such webhook."""
+    _say(config, webhook, "pause", why=" ".join(reason.split()) or "by an operator")
+    click.echo(f"{webhook} is paused; its place is kept. To go on: cdc-hooks resume {webhook}")
+
+
+def resume(config: Config, webhook: str) -> None:
+    """Raises CdcHooksError where there is no such webhook."""
+    _say(config, webhook, "resume")
+    click.echo(f"{webhook} goes on, where a daemon runs; see: cdc-hooks status")
+
+
+def _say(config: Config, webhook: str, query: str, **parameters: Any) -> None:
+    if webhook not in config.webhooks:
+        raise ConfigError(
+            f"there is no webhook {webhook} in the configuration{did_you_mean(webhook, config.webhooks)}",
+            hint=f"it has: {', '.join(config.webhooks) or 'none'}",
+        )
+    with connected(config.database.dsn.get_secret_value()) as connection, connection.transaction():
+        if not _run(connection, query, name=webhook, **parameters).rowcount:
+            raise DatabaseError(
+                f"no daemon has served {webhook} yet: there is nothing to {query}",
+                hint="start the daemon, or have it reload its configuration: systemctl reload cdc-hooks",
+            )
+        _run(connection, "tell")
+
+
+def _run(connection: psycopg.Connection[Any], query: str, **parameters: Any) -> psycopg.Cursor[Any]:
+    return connection.execute(_SQL[query].encode(), parameters)
