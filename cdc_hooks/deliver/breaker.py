@@ -57,8 +57,8 @@ class Breaker:
     def failed(self, now: float, suspect: str | None = None, jitter: float = 0.0) -> bool:
         """A request failed. Returns whether this opened it.
 
-        ``suspect`` names the batch that may be to blame itself, the same for all parts of it. If only one batch fails so,
-        it is left alone with it.
+        ``suspect`` names the batch that may be to blame itself, the same for all its parts: if only one batch fails so,
+        the others need not wait.
         """
         self._count(now, 0, 1)
         self._in_a_row += 1
