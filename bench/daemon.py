@@ -26,13 +26,14 @@ _ROLE = "cdc_hooks"
 
 @dataclass(frozen=True)
 class Setup:
-    """One webhook on one table of one database."""
+    """One webhook on one table of one database, or several that are the same but for their URLs."""
 
     server: PostgresServer
     directory: Path
     """Where its configuration and its log are written."""
     url: str
     database: str = "postgres"
+    more_urls: tuple[str, ...] = ()
     webhook: str = "bench"
     table: str = TABLE
     options: dict[str, Any] = field(default_factory=dict)
@@ -100,11 +101,12 @@ def daemon(setup: Setup) -> Iterator[Daemon]:
 
 
 def _write_config(setup: Setup) -> None:
-    webhook = {"url": setup.url, "secret": _SECRET, "tables": {setup.table: {}}, **setup.options}
+    same = {"secret": _SECRET, "tables": {setup.table: {}}, **setup.options}
+    others = {f"{setup.webhook}-{n}": {"url": url, **same} for n, url in enumerate(setup.more_urls, 2)}
     config = {
         "database": {"dsn": setup.server.dsn(setup.database, user=_ROLE)},
         "network": {"allow_http": True, "allow": ["127.0.0.0/8"]},
-        "webhooks": {setup.webhook: webhook},
+        "webhooks": {setup.webhook: {"url": setup.url, **same}, **others},
         "metrics": {"listen": f"127.0.0.1:{free_port()}"},
         "log": {"format": "json"},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 
 import structlog
 
@@ -36,6 +37,9 @@ class Chores:
         for name, note in self._health.take().items():
             if name in ids:
                 await self._keeper.note_webhook(ids[name], note)
+        for name, sums in self._health.take_sums().items():
+            if name in ids:
+                await self._keeper.note_hour(ids[name], asdict(sums))
         places = {
             service.webhook_id: (service.worker.progress.lo_tick, service.worker.progress.after_id)
             for service in services

@@ -6,6 +6,7 @@ GRANT USAGE ON SCHEMA cdc_hooks TO {daemon};
 GRANT SELECT ON ALL TABLES IN SCHEMA cdc_hooks TO {daemon};
 GRANT INSERT, DELETE ON cdc_hooks.tick, cdc_hooks.progress TO {daemon};
 GRANT UPDATE ON cdc_hooks.leader TO {daemon};
+GRANT INSERT, UPDATE, DELETE ON cdc_hooks.webhook_hour TO {daemon};
 GRANT INSERT, UPDATE ON cdc_hooks.webhook, cdc_hooks.delivery, cdc_hooks.gap, cdc_hooks.epoch TO {daemon};
 GRANT DELETE ON cdc_hooks.delivery TO {daemon};
 GRANT SELECT, UPDATE ON SEQUENCE cdc_hooks.doorbell, cdc_hooks.lease TO {daemon};

@@ -130,6 +130,21 @@ COMMENT ON COLUMN cdc_hooks.webhook.state IS 'As its daemon has it; "open" is it
 COMMENT ON COLUMN cdc_hooks.webhook.paused_at IS 'Since when nothing is sent, its place kept, until somebody resumes it.';
 COMMENT ON COLUMN cdc_hooks.webhook.delivered IS 'Changes delivered so far (written every few seconds).';
 
+-- What became of each webhook's requests, by the hour: for the sums that status shows. Kept for 31 days.
+CREATE TABLE cdc_hooks.webhook_hour (
+    webhook_id  integer          NOT NULL REFERENCES cdc_hooks.webhook (id),
+    hour        timestamptz      NOT NULL,
+    deliveries  bigint           NOT NULL,
+    attempts    bigint           NOT NULL,
+    failed      bigint           NOT NULL,
+    seconds     double precision NOT NULL,
+    buckets     bigint[]         NOT NULL,
+    PRIMARY KEY (webhook_id, hour)
+);
+COMMENT ON COLUMN cdc_hooks.webhook_hour.deliveries IS 'Batches that arrived.';
+COMMENT ON COLUMN cdc_hooks.webhook_hour.seconds IS 'Of all attempts together.';
+COMMENT ON COLUMN cdc_hooks.webhook_hour.buckets IS 'How many attempts took up to 1 ms, 2 ms, 5 ms, 10 ms, and so on (the last: longer).';
+
 CREATE TABLE cdc_hooks.progress (
     id          bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     webhook_id  integer     NOT NULL,  -- no foreign key: its check would lock the webhook's row on every append

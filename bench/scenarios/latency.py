@@ -18,7 +18,7 @@ from bench.progress import say
 from bench.report import Row
 
 _RATE = 200
-_WARM_UP_S = 1.0
+WARM_UP_S = 1.0
 _PERCENTILES = (1, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 
 
@@ -45,27 +45,27 @@ def _rows(what: str, milliseconds: list[float]) -> list[Row]:
 def _measure(directory: Path, pace: str, seconds: float) -> list[float]:
     """Milliseconds from the return of each commit to the arrival of its row."""
     arrived_file, committed_file = directory / "arrived.json", directory / "committed.json"
-    with postgres(directory) as server, _receiver(directory, arrived_file) as url:
+    with postgres(directory) as server, stamping(arrived_file) as url:
         create_orders(server.dsn())
         setup = Setup(server, directory, url, webhook="latency")
         apply(setup)
         with daemon(setup) as sending:
             say(f"{_RATE} transactions/s for {seconds:g} s, {pace}")
-            asked = [server.dsn(), pace, str(_RATE), str(seconds + _WARM_UP_S), str(committed_file)]
+            asked = [server.dsn(), pace, str(_RATE), str(seconds + WARM_UP_S), str(committed_file)]
             subprocess.run([sys.executable, "-m", "bench.pace", *asked], check=True, start_new_session=True)
             sending.wait_until_drained(timeout_s=30)
     committed: dict[int, int] = dict(json.loads(committed_file.read_text()))
     arrived: dict[int, int] = dict(reversed(json.loads(arrived_file.read_text())))  # the first arrival counts
     if lost := committed.keys() - arrived.keys():
         raise BenchError(f"{len(lost)} of {len(committed)} committed rows did not arrive")
-    begun = min(committed.values()) + _WARM_UP_S * 1e9
+    begun = min(committed.values()) + WARM_UP_S * 1e9
     return [(arrived[row] - at) / 1e6 for row, at in committed.items() if at >= begun]
 
 
 @contextmanager
-def _receiver(directory: Path, arrived: Path) -> Iterator[str]:
+def stamping(arrived: Path) -> Iterator[str]:
     """The URL of a receiver that stamps arrivals, and writes them to the file at its end."""
-    log = directory / "arrivals.log"
+    log = arrived.with_suffix(".log")
     log.unlink(missing_ok=True)
     with running([sys.executable, "-m", "bench.arrivals", str(arrived)], log=log) as process:
         port = wait_for(lambda: log.read_text() or None, "the receiver", timeout_s=10, process=process)

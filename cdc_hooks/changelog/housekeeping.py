@@ -50,6 +50,7 @@ class Housekeeper:
         if upto > self._ticks_trimmed_to:
             await self._run("trim_ticks", after=self._ticks_trimmed_to, upto=upto)
             self._ticks_trimmed_to = upto
+        await self._run("trim_hours")
         (newest_progress,) = await self._one("newest_progress")
         if newest_progress > self._progress_trimmed_to:
             await self._run("trim_progress", after=self._progress_trimmed_to, upto=newest_progress)
@@ -84,6 +85,10 @@ class Housekeeper:
     async def note_webhook(self, webhook_id: int, note: dict[str, Any]) -> None:
         """Write what ``status`` shows of a webhook."""
         await self._run("note_webhook", generation=self._lease.generation, webhook_id=webhook_id, **note)
+
+    async def note_hour(self, webhook_id: int, sums: dict[str, Any]) -> None:
+        """Add to the sums of this hour."""
+        await self._run("note_hour", generation=self._lease.generation, webhook_id=webhook_id, **sums)
 
     async def _one(self, query: str, **parameters: Any) -> tuple[Any, ...]:
         return (await self._all(query, **parameters))[0]

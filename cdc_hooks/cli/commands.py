@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 import structlog
+from rich.console import Console
 
 from cdc_hooks import __version__
 from cdc_hooks.cli.connect import admin_dsn, connected
@@ -112,13 +113,21 @@ def run(session: Session) -> int:
 @main.command()
 @config_option
 @json_option
+@click.option("--watch", is_flag=True, help="Show it on the terminal until Ctrl-C, with graphs of lag and rate.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds, for --watch.")
 @click.pass_obj
-def status(session: Session, *, as_json: bool) -> int:
+def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int:
     """Say how each webhook is, how far behind, and what is in its way."""
-    from cdc_hooks.cli import capturing, showing  # noqa: PLC0415
+    from cdc_hooks.cli import capturing, showing, watching  # noqa: PLC0415
     from cdc_hooks.ops.status import gather  # noqa: PLC0415
 
     config = session.config()
+    if watch:
+        console = Console()
+        if as_json or not console.is_terminal:
+            raise click.UsageError("--watch wants a terminal, and not --json.")
+        watching.watch(config, console, every)
+        return 0
     with connected(config.database.dsn.get_secret_value()) as connection:
         report = gather(connection, config)
         if not report.captures:

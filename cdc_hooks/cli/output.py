@@ -14,7 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COLOURS = {
+COLOURS = {
     "ok": "green",
     "warning": "yellow",
     "error": "red",
@@ -31,7 +31,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         table = Table(*titles, box=None, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*(f"[{_COLOURS[cell]}]{cell}[/]" if cell in _COLOURS else escape(cell) for cell in row))
+            table.add_row(*(f"[{COLOURS[cell]}]{cell}[/]" if cell in COLOURS else escape(cell) for cell in row))
         Console().print(table)
         return
     for line in aligned([titles, *rows]):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cdc_hooks.ops.status import StatusReport, WebhookStatus
 
 _TITLES = ("webhook", "state", "delivered", "backlog", "lag", "dead", "gaps", "last success", "what is going on")
+_SPANS = {"hour": "hour", "day": "day", "month": "30 days"}
 
 
 def show(report: StatusReport, *, as_json: bool) -> None:
@@ -30,8 +31,31 @@ def show(report: StatusReport, *, as_json: bool) -> None:
         click.echo(f"daemon: {report.daemon}, for {since}")
     click.echo(f"change log: {_rough_size(report.log_bytes)}\n")
     print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks])
+    _show_statistics(report)
     for line in report.captures:
         click.echo(f"capture: {line}")
+
+
+def _show_statistics(report: StatusReport) -> None:
+    """Deliveries, success and latency over the last hour, day and 30 days, where there were any."""
+    rows = [
+        [webhook.name, title, f"{sums.deliveries:,}", _part(sums.success_rate), _ms(sums.mean_s), _ms(sums.p95_s)]
+        for webhook in report.webhooks
+        for span, title in _SPANS.items()
+        if (sums := webhook.statistics.get(span))
+    ]
+    if rows:
+        click.echo()
+        print_table(("webhook", "over the last", "deliveries", "success", "average", "p95"), rows)
+
+
+def _part(rate: float | None) -> str:
+    """Percents, rounded down: 100 % means all."""
+    return "-" if rate is None else f"{int(rate * 1000) / 10:g} %"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def _row(webhook: WebhookStatus, now: datetime) -> list[str]:

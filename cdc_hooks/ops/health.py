@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cdc_hooks.ops.metrics import WebhookMetrics
+from cdc_hooks.ops.statistics import Sums
 
 if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
@@ -26,6 +27,7 @@ class Watched:
     last_error_at: float | None = None
     last_error: str | None = None
     changed: bool = True
+    sums: Sums = field(default_factory=Sums)
 
     def turn(self, state: str) -> None:
         """Be in a state from now on."""
@@ -69,12 +71,15 @@ class Health:
             watched.metrics.forget()
 
     def attempted(self, webhook: str, outcome: Outcome, *, delivered: bool) -> None:
-        self._watched[webhook].metrics.attempted(outcome, delivered=delivered)
+        watched = self._watched[webhook]
+        watched.metrics.attempted(outcome, delivered=delivered)
+        watched.sums.attempted(outcome.duration_s, delivered=delivered)
 
     def delivered(self, webhook: str, message: Message) -> None:
         watched = self._watched[webhook]
         watched.metrics.delivered(message)
         watched.delivered += message.event_count
+        watched.sums.deliveries += 1
         watched.last_success_at = time.time()
         watched.changed = True
 
@@ -98,6 +103,13 @@ class Health:
     def take(self) -> dict[str, dict[str, Any]]:
         """By webhook, the parameters to write it with."""
         return {webhook: watched.take() for webhook, watched in self._watched.items() if watched.changed}
+
+    def take_sums(self) -> dict[str, Sums]:
+        """By webhook, what there is to add to the sums of this hour; what is taken counts as written."""
+        taken = {webhook: watched.sums for webhook, watched in self._watched.items() if watched.sums.attempts}
+        for webhook in taken:
+            self._watched[webhook].sums = Sums()
+        return taken
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.rows import class_row
 
 from cdc_hooks.config import Config
+from cdc_hooks.ops.statistics import Sums, total
 from cdc_hooks.sql import queries
 
 _SQL = queries("status")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one webhook over some time. ``success_rate`` is of attempts, from 0 to 1; latency is that of attempts, too."""
+
+    deliveries: int
+    success_rate: float | None
+    mean_s: float | None
+    p95_s: float | None
+
+    @classmethod
+    def of(cls, sums: Sums) -> Self:
+        return cls(sums.deliveries, sums.success_rate, sums.mean_s, sums.quantile_s(0.95))
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class WebhookStatus:
     last_error_at: datetime | None
     last_error: str | None
     next_attempt_at: datetime | None
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+    """Over the last ``hour``, ``day`` and ``month`` (of 30 days), each to the full hour before."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +88,31 @@ def gather(connection: psycopg.Connection[Any], config: Config) -> StatusReport:
     holder, since, leads, log_bytes = connection.execute(_SQL["daemon"]).fetchone() or (None, None, False, 0)
     with connection.cursor(row_factory=class_row(_Row)) as cursor:
         rows = {row.name: row for row in cursor.execute(_SQL["webhooks"].encode())}
+    statistics = _statistics(connection)
     others = [row for name, row in rows.items() if name not in config.webhooks and row.state != "retired"]
     return StatusReport(
         daemon=holder if leads else None,
         daemon_since=since if leads else None,
         log_bytes=log_bytes,
         webhooks=[
-            *(_webhook(rows[name], leads=leads) if name in rows else _new(name) for name in config.webhooks),
-            *(_webhook(row, leads=leads, configured=False) for row in others),
+            *(
+                _webhook(rows[name], statistics.get(name, {}), leads=leads) if name in rows else _new(name)
+                for name in config.webhooks
+            ),
+            *(_webhook(row, statistics.get(row.name, {}), leads=leads, configured=False) for row in others),
         ],
     )
 
 
-def _webhook(row: _Row, *, leads: bool, configured: bool = True) -> WebhookStatus:
+def _statistics(connection: psycopg.Connection[Any]) -> dict[str, dict[str, Statistics]]:
+    """By webhook and span of time."""
+    hours: dict[str, dict[str, list[Sums]]] = {}
+    for name, span, *sums in connection.execute(_SQL["hours"].encode()):
+        hours.setdefault(name, {}).setdefault(span, []).append(Sums(*sums))
+    return {name: {span: Statistics.of(total(sums)) for span, sums in spans.items()} for name, spans in hours.items()}
+
+
+def _webhook(row: _Row, statistics: dict[str, Statistics], *, leads: bool, configured: bool = True) -> WebhookStatus:
     return WebhookStatus(
         name=row.name,
         state=row.state,
@@ -97,6 +126,7 @@ def _webhook(row: _Row, *, leads: bool, configured: bool = True) -> WebhookStatu
         last_error_at=row.last_error_at,
         last_error=row.last_error,
         next_attempt_at=row.next_attempt_at,
+        statistics=statistics,
     )
 
 

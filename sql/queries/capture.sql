@@ -60,6 +60,8 @@ WITH needed (kind, object, rights) AS (
                    ('cdc_hooks.leader', 'UPDATE'),
                    ('cdc_hooks.webhook', 'INSERT'), ('cdc_hooks.webhook', 'UPDATE'),
                    ('cdc_hooks.delivery', 'INSERT'), ('cdc_hooks.delivery', 'UPDATE'), ('cdc_hooks.delivery', 'DELETE'),
+                   ('cdc_hooks.webhook_hour', 'INSERT'), ('cdc_hooks.webhook_hour', 'UPDATE'),
+                   ('cdc_hooks.webhook_hour', 'DELETE'),
                    ('cdc_hooks.gap', 'INSERT'), ('cdc_hooks.gap', 'UPDATE'),
                    ('cdc_hooks.epoch', 'INSERT'), ('cdc_hooks.epoch', 'UPDATE')) AS n (name, rights)
     UNION ALL

@@ -125,6 +125,23 @@ UPDATE cdc_hooks.webhook
        last_error = coalesce(%(last_error)s, last_error)
   FROM lead WHERE id = %(webhook_id)s AND state <> 'retired';
 
+-- name: note_hour
+-- What is new about a webhook's requests, added to the sums of this hour.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.webhook_hour AS h (webhook_id, hour, deliveries, attempts, failed, seconds, buckets)
+SELECT %(webhook_id)s, pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp(), 'UTC'), %(deliveries)s, %(attempts)s,
+       %(failed)s, %(seconds)s, %(buckets)s
+  FROM lead
+ON CONFLICT (webhook_id, hour) DO UPDATE
+   SET deliveries = h.deliveries + excluded.deliveries, attempts = h.attempts + excluded.attempts,
+       failed = h.failed + excluded.failed, seconds = h.seconds + excluded.seconds,
+       buckets = ARRAY(SELECT coalesce(a.n, 0) + coalesce(b.n, 0)
+                         FROM unnest(h.buckets) WITH ORDINALITY AS a (n, at)
+                         FULL JOIN unnest(excluded.buckets) WITH ORDINALITY AS b (n, at) USING (at) ORDER BY at);
+
+-- name: trim_hours
+DELETE FROM cdc_hooks.webhook_hour WHERE hour < pg_catalog.clock_timestamp() - interval '31 days';
+
 -- name: progress
 -- The newest progress of one webhook.
 SELECT lo_tick, hi_tick, after_id, to_id, done, shape

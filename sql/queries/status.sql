@@ -6,6 +6,14 @@ SELECT l.holder, l.since, s.last_value > cdc_hooks.now_ms() AS leads,
           FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass)
   FROM cdc_hooks.leader l CROSS JOIN cdc_hooks.lease s;
 
+-- name: hours
+-- Sums over the last hour, day and 30 days, each to the full hour before; buckets are added up by the program.
+SELECT w.name, s.span, h.deliveries, h.attempts, h.failed, h.seconds, h.buckets
+  FROM cdc_hooks.webhook w
+  JOIN cdc_hooks.webhook_hour h ON h.webhook_id = w.id
+  JOIN (VALUES ('hour', interval '1 hour'), ('day', interval '1 day'), ('month', interval '30 days')) AS s (span, length)
+    ON h.hour >= pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp() - s.length, 'UTC');
+
 -- name: webhooks
 -- One row a webhook: its place against the end of the log, what is being retried, what was given up on. The backlog
 -- counts ids, of all tables: an upper bound. Ids of transactions that were rolled back or still run are no news: at the

@@ -1,6 +1,7 @@
 """What ``status`` says, read with the rights of the daemon's role and without a daemon."""
 
 import json
+from dataclasses import asdict
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdc_hooks import sql
 from cdc_hooks.config.load import parse
+from cdc_hooks.ops.statistics import Sums
 from cdc_hooks.ops.status import gather
 
 _SQL = sql.queries("changelog")
@@ -82,7 +84,7 @@ def failed(admin, webhook_id, message, state):
         "INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event,"
         " last_event, attempts, first_attempt_at, last_attempt_at, next_attempt_at, last_error, body)"
         " VALUES (%s, %s, %s, 'public.orders', 'update', 1, '1-1', '1-1', 3, now(), now(),"
-        " CASE %s WHEN 'retrying' THEN timestamptz '2026-11-21 10:00:05+00' END, 'answered 500', '')",
+        " CASE %s WHEN 'pending' THEN timestamptz '2026-11-21 10:00:05+00' END, 'answered 500', '')",
         (webhook_id, message, state, state),
     )
 
@@ -148,7 +150,7 @@ def test_a_failing_one_says_why_and_when_it_goes_on(status, admin):
     (webhook_id,) = started(admin, "w")
     write(admin, 2)
     leads(admin)
-    failed(admin, webhook_id, "m1", "retrying")
+    failed(admin, webhook_id, "m1", "pending")
     webhook = only(status("w"))
     assert webhook.summary == (
         "failing: answered 500; tried 3 times, next attempt at 10:00:05 UTC; up to 2 changes wait"
@@ -160,9 +162,8 @@ def test_dead_letters_and_gaps_are_counted_and_named(status, admin):
     (webhook_id,) = started(admin, "w")
     failed(admin, webhook_id, "m1", "dead")
     failed(admin, webhook_id, "m2", "dead")
-    admin.execute(
-        _SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0}
-    )
+    gap = {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "told": False, "generation": 0}
+    admin.execute(_SQL["add_gap"], gap)
     leads(admin)
     webhook = only(status("w"))
     assert (webhook.dead_letters, webhook.gaps) == (2, 1)
@@ -193,3 +194,38 @@ def test_webhooks_that_are_no_longer_configured(status, admin):
     assert gone
     (back,) = (webhook for webhook in status("retired", "w").webhooks if webhook.name == "retired")
     assert back.summary.startswith("retired while it was not configured")
+
+
+def test_statistics_add_up_by_the_hour(status, admin):
+    (webhook_id, _) = started(admin, "w", "quiet")
+    counted = Sums()
+    counted.attempted(0.015, delivered=True)
+    counted.attempted(0.03, delivered=False)
+    counted.deliveries = 1
+    for _ in range(2):
+        admin.execute(_SQL["note_hour"], {"webhook_id": webhook_id, "generation": 0, **asdict(counted)})
+    for age in ("5 hours", "20 days", "40 days"):
+        admin.execute(
+            "INSERT INTO cdc_hooks.webhook_hour SELECT webhook_id, hour - %s::interval, 10, 10, 0, 1, buckets"
+            " FROM cdc_hooks.webhook_hour WHERE hour > now() - interval '1 hour'",
+            (age,),
+        )
+    webhook, quiet = status("w", "quiet").webhooks
+    hour, day, month = (webhook.statistics[span] for span in ("hour", "day", "month"))
+    assert [one.deliveries for one in (hour, day, month)] == [2, 12, 22]
+    assert (hour.success_rate, hour.mean_s) == (0.5, pytest.approx(0.0225))
+    assert 0.02 < hour.p95_s <= 0.05
+    assert quiet.statistics == {}
+    admin.execute(_SQL["trim_hours"])
+    assert admin.execute("SELECT count(*) FROM cdc_hooks.webhook_hour").fetchone() == (3,)
+
+
+def test_a_paused_one_says_since_when_and_why_and_how_to_go_on(status, admin):
+    (webhook_id,) = started(admin, "w")
+    admin.execute(
+        _SQL["pause_webhook"], {"webhook_id": webhook_id, "by": "policy", "why": "answered 410", "generation": 0}
+    )
+    webhook = only(status("w"))
+    assert webhook.state == "paused"
+    assert "answered 410" in webhook.summary
+    assert webhook.summary.endswith("when it is mended, run: cdc-hooks resume w")
