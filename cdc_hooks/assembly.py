@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +10,7 @@ from cdc_hooks.capture import Wanted
 from cdc_hooks.config import captures
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
+from cdc_hooks.deliver.sign import Key, hmac_key
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.shape import Shape, Subscription
 
@@ -24,7 +25,7 @@ class Plan:
     webhook: Webhook
     shape: Shape
     policy: Policy
-    keys: tuple[bytes, ...]
+    keys: tuple[Key, ...] = field(repr=False)
     max_wait_s: float
 
     @classmethod
@@ -45,7 +46,7 @@ class Plan:
             max_events=webhook.batch.max_events,
             max_bytes=webhook.batch.max_bytes,
             client_code=webhook.client_code,
-            hmac_key=keys[0],
+            hmac_key=hmac_key(keys),
         )
         policy = Policy(webhook.retry.schedule, webhook.retry.jitter, webhook.retry.retry_after_cap)
         return cls(webhook, shape, policy, keys, webhook.batch.max_wait)

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from cdc_hooks.config.ed25519 import PRIVATE_PREFIX, PUBLIC_PREFIX, SigningKey
 from cdc_hooks.config.values import Kind, as_list, header_value
 
 PREFIX = "whsec_"
@@ -29,6 +30,19 @@ class Credential:
 
     path: Path
     content: SecretStr
+
+
+def key_of(secret: str) -> bytes | SigningKey:
+    """The key that a secret stands for: of ``whsk_…`` one for Ed25519, of all others one for HMAC.
+
+    ValueError, which never holds the secret, where it is malformed or too short.
+    """
+    if secret.startswith(PUBLIC_PREFIX):
+        raise ValueError(
+            f"this is a public key ({PUBLIC_PREFIX}…): it is for the receiver; the private key ({PRIVATE_PREFIX}…) "
+            "that was made with it is wanted here"
+        )
+    return SigningKey.parse(secret) if secret.startswith(PRIVATE_PREFIX) else signing_key(secret)
 
 
 def signing_key(secret: str) -> bytes:
@@ -53,7 +67,7 @@ def signing_key(secret: str) -> bytes:
     return key
 
 
-_HOW = "; make one with: echo whsec_$(openssl rand -base64 32)"
+_HOW = "; make one with: cdc-hooks secret new"
 
 
 def or_from_file(given: object, info: ValidationInfo) -> object:
@@ -117,7 +131,7 @@ def _certificates(path: Path) -> Path:
 
 
 def _signing_secret(secret: SecretStr) -> SecretStr:
-    signing_key(secret.get_secret_value())
+    key_of(secret.get_secret_value())
     return secret
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cdc_hooks.deliver.ledger import Ledger, Unfinished
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.deliver.post import Sender
+    from cdc_hooks.deliver.sign import Key
     from cdc_hooks.model import Message
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ class Courier:
         webhook: str,
         webhook_id: int,
         sender: Sender,
-        keys: Sequence[bytes],
+        keys: Sequence[Key],
         policy: Policy,
         *,
         ledger: Ledger,
