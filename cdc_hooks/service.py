@@ -95,7 +95,7 @@ class Service:
                 health.failing(self.name, error.message)
             except Exception as error:
                 log.exception("worker_failed", webhook=self.name, retry_in_s=RESTART_S)
-                health.failing(self.name, f"a fault of cdc-hooks, see its log: {error}")
+                health.failing(self.name, f"a fault of cdc-hooks ({type(error).__name__}), see its log")
             else:
                 continue
             with suppress(TimeoutError):

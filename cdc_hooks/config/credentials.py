@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ def signing_key(secret: str) -> bytes:
 
 
 _HOW = "; make one with: cdc-hooks secret new"
+
+
+def new_secret() -> str:
+    """A fresh one, in the clear."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def or_from_file(given: object, info: ValidationInfo) -> object:

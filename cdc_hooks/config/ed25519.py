@@ -38,6 +38,12 @@ class SigningKey:
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
+    def generate(cls) -> Self:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
     def parse(cls, secret: str) -> Self:
         """Of ``whsk_`` and base64 of the seed, alone or with the public key behind it.
 
