@@ -110,8 +110,8 @@ def _judged(
         return "wrong", f"neither of the two secrets ({', '.join(own)}) is {old}"
     if old == own[1]:
         return "wrong", (
-            f"the order is wrong: the old secret, {old}, stands behind the new one, {own[0]}; put it first, or a "
-            "receiver that checks the hmac in the body with the old secret refuses everything"
+            f"the order is wrong: {old} is the old one, and stands behind {own[0]}; put it first (of secrets for HMAC "
+            "the first makes the hmac in the body: a receiver that checks that with the old one refuses it otherwise)"
         )
     return "overlap", None
 
@@ -207,15 +207,15 @@ def _begin(stage: Stage, written: Written, webhook: str, where: str) -> Advice:
     # A value that stands in the file itself is shown in its place, and nowhere else.
     line = written.with_new(place, shown if shown[0] != "<" else fresh.secret)
     about = "Ed25519" if stage.scheme == "v1a" else "HMAC; it also makes the body's hmac"
-    tell = f"its public key, {fresh.public}." if fresh.public else "it."
+    tell = f"Give the receiver its public key, {fresh.public}." if fresh.public else "Give it to the receiver."
     return Advice(
         webhook,
         stage,
         f"one secret, {old} ({about}). To change it so that no delivery is refused, put a new one behind it:",
         (
             f"{first}\n\n  {line}",
-            f"{_take_up(entry)}\n\n{_check(stage, webhook, old)}",
-            f"Give the receiver {tell} {_BOTH[stage.scheme]}",
+            f"Then {_take_up(entry)}\n\n{_check(stage, webhook, old)}",
+            f"{tell} {_BOTH[stage.scheme]}",
             "When it verifies with the new one, take the old one away, and check in the same way: the check says how.",
         ),
         written.with_new(place, shown),
@@ -236,15 +236,16 @@ def _go_on(stage: Stage, written: Written, webhook: str, where: str) -> Advice:
         stage,
         summary,
         (
-            f"If that was not done since the file was changed: {_take_up(written.entries[stage.keys[1]])}",
-            f"Give the receiver {new}, if it has not got it yet. {_BOTH[stage.scheme]}",
+            f"Unless that was done since the file was changed: {_take_up(written.entries[stage.keys[1]])}",
+            f"Give the receiver {_KIND[stage.scheme]} {new}, if it has not got it yet. {_BOTH[stage.scheme]}",
             f"When it verifies with {new}, take {old} away; {where}\n\n  {write}",
-            f"{_take_up('')}\n\n{_check(stage, webhook, old)}",
+            f"Then {_take_up('')}\n\n{_check(stage, webhook, old)}",
         ),
         write,
     )
 
 
+_KIND: dict[Scheme, str] = {"v1": "the secret", "v1a": "the public key (cdc-hooks secret show prints it) of"}
 _BOTH: dict[Scheme, str] = {
     "v1a": "Requests have a signature of both now, so it may change over at any time.",
     "v1": "Requests have a signature of both now, so it may change over at any time. (The body has room for one hmac, "
@@ -256,17 +257,17 @@ def _take_up(entry: str) -> str:
     """What makes the daemon see a new entry of this kind."""
     if "CREDENTIALS_DIRECTORY" in entry:
         return (
-            "Add a line LoadCredential= for the new file to the service's unit, and restart the service: systemd "
+            "add a line LoadCredential= for the new file to the service's unit, and restart the service: systemd "
             "reads credentials only then.\n\n  systemctl daemon-reload && systemctl restart cdc-hooks"
         )
     if _VARIABLE.fullmatch(entry):
-        return "Restart the service: it sees new variables only then.\n\n  systemctl restart cdc-hooks"
-    return "Have the service read the file; its log then says reloading.\n\n  systemctl reload cdc-hooks"
+        return "restart the service: it sees new variables only then.\n\n  systemctl restart cdc-hooks"
+    return "have the service read the file; its log then says reloading.\n\n  systemctl reload cdc-hooks"
 
 
 def _check(stage: Stage, webhook: str, old: str) -> str:
     option = " --ed25519" if stage.scheme == "v1a" else ""
-    return f"Then check:\n\n  cdc-hooks secret rotate {webhook} --old {old}{option}"
+    return f"Check it:\n\n  cdc-hooks secret rotate {webhook} --old {old}{option}"
 
 
 def _wrapped(step: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr
 from pydantic_core import PydanticCustomError
 
 from cdc_hooks.config.ed25519 import PRIVATE_PREFIX, PUBLIC_PREFIX, SigningKey
-from cdc_hooks.config.values import Kind, as_list, header_value
+from cdc_hooks.config.values import Kind, as_list, header_value, not_empty
 
 PREFIX = "whsec_"
 SHORTEST_DECODED_BYTES = 24
@@ -163,4 +163,4 @@ CertificateFile = Annotated[Path, Kind("path"), AfterValidator(_certificates), B
 Secret = Annotated[SecretStr, Kind("secret"), AfterValidator(_not_empty)]
 SecretHeaderValue = Annotated[SecretStr, Kind("secret"), AfterValidator(_sendable)]
 SigningSecret = Annotated[SecretStr, Kind("secret"), AfterValidator(_signing_secret)]
-SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(as_list)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], AfterValidator(not_empty), BeforeValidator(as_list)]
