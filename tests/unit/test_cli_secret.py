@@ -164,7 +164,11 @@ def test_a_credential_of_systemd_wants_a_restart(site):
         ([OLD], OLD, f"the new secret is not in the file yet: {PRINT[OLD]} is the only one"),
         ([OLD, NEW, "yet another of plain text"], None, "there are 3 secrets"),
         ([OLD, NEW], PRIVATE.secret(), f"neither of the two secrets ({PRINT[OLD]}, {PRINT[NEW]}) is "),
-        ([NEXT.secret(), PRIVATE.secret()], PRIVATE.secret(), f"the order is wrong: {PRINT[PRIVATE.secret()]} is the old"),
+        (
+            [NEXT.secret(), PRIVATE.secret()],
+            PRIVATE.secret(),
+            f"the order is wrong: {PRINT[PRIVATE.secret()]} is the old",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_rotation(site, secrets, old, what):

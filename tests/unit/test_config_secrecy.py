@@ -43,7 +43,10 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_quoted(dsn):
         ("postgresql://shop:p@one,two:5433/shop?sslmode=require", "user=shop dbname=shop host=one,two port=,5433 sslm"),
         ("postgresql://shop@[::1]:5432/a%40b", "user=shop dbname=a@b host=::1 port=5432"),
         ("postgresql:///shop?host=/run/postgresql&password=hunter22", "dbname=shop host=/run/postgresql"),
-        ("host=db.example user=shop@tenant password=hunter22 dbname=a@b", "user=shop@tenant dbname=a@b host=db.example"),
+        (
+            "host=db.example user=shop@tenant password=hunter22 dbname=a@b",
+            "user=shop@tenant dbname=a@b host=db.example",
+        ),
         ("user=shop passfile=/hunter22 sslpassword=hunter22 sslkey=hunter22", "user=shop"),
         ("", ""),
     ],

@@ -96,7 +96,7 @@ def test_the_library_takes_the_signature_that_it_knows() -> None:
     ],
 )
 def test_a_private_key_that_is_none(secret: str, what: str) -> None:
-    with pytest.raises(ValueError, match="key|secret") as caught:
+    with pytest.raises(ValueError, match=r"key|secret") as caught:
         key_of(secret)
     assert str(caught.value).startswith(what)
     assert len(secret) <= 5 or secret[5:] not in str(caught.value)
