@@ -39,7 +39,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
             connect_timeout=_CONNECT_TIMEOUT_S,
             application_name="cdc-hooks",
         )
-    except psycopg.Error as error:
+    except psycopg.OperationalError as error:
         raise DatabaseError(
             f"cannot connect to {where or 'the default database'}: {words(error)}",
             hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'; "

@@ -196,7 +196,7 @@ text = "database: {{dsn: dbname=a}}\\nwebhooks: {{w: {{url: 'https://a.example',
 plan = Plan.of("w", parse(text, Path("c.yaml"), {{}}).webhooks["w"], "i")
 from cdc_hooks.deliver.sign import sign
 assert sign(plan.keys, "m", 1, b"x")["webhook-signature"].startswith({scheme!r})
-assert "{secret}"[6:] not in repr(plan)
+assert not any(repr(key) in repr(plan) for key in plan.keys)
 print("cryptography" in sys.modules)
 """
 
