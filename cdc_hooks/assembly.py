@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +12,7 @@ from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
+from cdc_hooks.deliver.sign import Key, hmac_key
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.shape import Shape, Subscription
 
@@ -27,7 +28,7 @@ class Plan:
     shape: Shape
     policy: Policy
     gate: GateRules
-    keys: tuple[bytes, ...]
+    keys: tuple[Key, ...] = field(repr=False)
     max_wait_s: float
 
     @classmethod
@@ -48,7 +49,7 @@ class Plan:
             max_events=webhook.batch.max_events,
             max_bytes=webhook.batch.max_bytes,
             client_code=webhook.client_code,
-            hmac_key=keys[0],
+            hmac_key=hmac_key(keys),
         )
         return cls(webhook, shape, _policy(webhook), _gate_rules(webhook), keys, webhook.batch.max_wait)
 

@@ -56,7 +56,10 @@ class Daemon:
         self._metrics = Metrics()
         self._health = Health(self._metrics)
         self._readiness = Readiness(ready=False, why="starting")
-        self._server = OpsServer(self._metrics.registry, self._ready)
+        token = config.metrics.token
+        self._server = OpsServer(
+            self._metrics.registry, self._ready, token=None if token is None else token.get_secret_value()
+        )
         self._stopping = asyncio.Event()
         self._term: Term | None = None
         self._lease: Lease | None = None

@@ -113,7 +113,7 @@ class Service:
                 self._broke(error.message)
             except Exception as error:
                 log.exception("worker_failed", webhook=self.name, retry_in_s=RESTART_S)
-                self._broke(f"a fault of cdc-hooks, see its log: {error}")
+                self._broke(f"a fault of cdc-hooks ({type(error).__name__}), see its log")
             else:
                 continue
             with suppress(TimeoutError):

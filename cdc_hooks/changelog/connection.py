@@ -43,7 +43,7 @@ async def connect(dsn: str, part: str, *, pooled: bool = False) -> AsyncConnecti
     except psycopg.Error as error:
         # libpq gives no SQLSTATE for a connection that it did not get: any of it may pass, and is waited for.
         raise ConnectionLost(
-            " ".join(str(error).split()),
+            words(error),
             hint="look whether the server runs, and whether host, port, user and password in database.dsn are right",
         ) from error
     if not pooled:
@@ -58,6 +58,11 @@ async def settle_session(connection: AsyncConnection[TupleRow]) -> None:
         await connection.execute(_SQL["settle_session"])
 
 
+def words(error: psycopg.Error) -> str:
+    """What it says, in one line, without details and context: those quote the rows and the values of parameters."""
+    return " ".join((error.diag.message_primary or str(error)).split())
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn psycopg's errors into ``Superseded``, ``ConnectionLost`` or ``DatabaseError``."""
@@ -68,8 +73,8 @@ def translated() -> Iterator[None]:
         if state == SUPERSEDED:
             raise Superseded("another daemon has taken over") from error
         if state is None or state.startswith(_TRANSIENT_CLASSES):
-            raise ConnectionLost(" ".join(str(error).split())) from error
-        text = " ".join(str(error).split())
+            raise ConnectionLost(words(error)) from error
+        text = words(error)
         if state in {"42501", "42P01", "3F000", "42883"}:
             raise DatabaseError(
                 text, hint="run: cdc-hooks plan, then cdc-hooks apply, as the database's owner"

@@ -12,6 +12,7 @@ from rich.console import Console
 from cdc_hooks import __version__
 from cdc_hooks.cli.connect import admin_dsn, connected
 from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
+from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ def rebase(session: Session, dsn: str | None, *, yes: bool) -> int:
             return 1
         click.echo(changelog.rebase(connection))
     return 0
+
+
+main.add_command(secret)
 
 
 @main.command()

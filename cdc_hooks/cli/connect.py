@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cdc_hooks.changelog.connection import translated
-from cdc_hooks.config.redact import show_dsn
+from cdc_hooks.changelog.connection import translated, words
+from cdc_hooks.config.dsn import show_dsn
 from cdc_hooks.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """An autocommit connection. Raises DatabaseError, which never holds the password."""
     try:
         where = show_dsn(dsn)
-    except psycopg.ProgrammingError:
-        # "from None": the cause may quote a part of the password.
-        raise ConfigError("--dsn is not a connection string", hint="write postgresql://user@host/database") from None
+    except ValueError as error:
+        raise ConfigError(f"--dsn: {error}") from error
     try:
         connection = psycopg.connect(
             dsn,
@@ -42,7 +41,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
         )
     except psycopg.OperationalError as error:
         raise DatabaseError(
-            f"cannot connect to {where or 'the default database'}: {' '.join(str(error).split())}",
+            f"cannot connect to {where or 'the default database'}: {words(error)}",
             hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'; "
             "a daemon's role that does not exist yet is made by cdc-hooks apply",
         ) from error

@@ -1,7 +1,7 @@
 """Configuration: one YAML file → frozen, validated objects."""
 
 from cdc_hooks.config.captures import TableCapture, captures
-from cdc_hooks.config.load import DEFAULT_PATH, VARIABLE, load, warnings
+from cdc_hooks.config.load import DEFAULT_PATH, VARIABLE, as_written, load, warnings
 from cdc_hooks.config.models import (
     ChangeLog,
     Config,
@@ -47,6 +47,7 @@ __all__ = [
     "Timeout",
     "Webhook",
     "WhenFull",
+    "as_written",
     "captures",
     "load",
     "redacted",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from cdc_hooks.config.values import Kind, as_list, header_value
+from cdc_hooks.config.ed25519 import PRIVATE_PREFIX, PUBLIC_PREFIX, SigningKey
+from cdc_hooks.config.values import Kind, as_list, header_value, not_empty
 
 PREFIX = "whsec_"
 SHORTEST_DECODED_BYTES = 24
@@ -29,6 +31,19 @@ class Credential:
 
     path: Path
     content: SecretStr
+
+
+def key_of(secret: str) -> bytes | SigningKey:
+    """The key that a secret stands for: of ``whsk_…`` one for Ed25519, of all others one for HMAC.
+
+    ValueError, which never holds the secret, where it is malformed or too short.
+    """
+    if secret.startswith(PUBLIC_PREFIX):
+        raise ValueError(
+            f"this is a public key ({PUBLIC_PREFIX}…): it is for the receiver; the private key ({PRIVATE_PREFIX}…) "
+            "that was made with it is wanted here"
+        )
+    return SigningKey.parse(secret) if secret.startswith(PRIVATE_PREFIX) else signing_key(secret)
 
 
 def signing_key(secret: str) -> bytes:
@@ -53,7 +68,12 @@ def signing_key(secret: str) -> bytes:
     return key
 
 
-_HOW = "; make one with: echo whsec_$(openssl rand -base64 32)"
+_HOW = "; make one with: cdc-hooks secret new"
+
+
+def new_secret() -> str:
+    """A fresh one, in the clear."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def or_from_file(given: object, info: ValidationInfo) -> object:
@@ -117,7 +137,7 @@ def _certificates(path: Path) -> Path:
 
 
 def _signing_secret(secret: SecretStr) -> SecretStr:
-    signing_key(secret.get_secret_value())
+    key_of(secret.get_secret_value())
     return secret
 
 
@@ -143,4 +163,4 @@ CertificateFile = Annotated[Path, Kind("path"), AfterValidator(_certificates), B
 Secret = Annotated[SecretStr, Kind("secret"), AfterValidator(_not_empty)]
 SecretHeaderValue = Annotated[SecretStr, Kind("secret"), AfterValidator(_sendable)]
 SigningSecret = Annotated[SecretStr, Kind("secret"), AfterValidator(_signing_secret)]
-SigningSecrets = Annotated[tuple[SigningSecret, ...], BeforeValidator(as_list)]
+SigningSecrets = Annotated[tuple[SigningSecret, ...], AfterValidator(not_empty), BeforeValidator(as_list)]

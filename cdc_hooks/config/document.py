@@ -42,8 +42,11 @@ class NotYamlError(ValueError):
         self.what = what
 
 
-def parse(text: str, environ: Mapping[str, str]) -> Document:
-    """Raises NotYamlError where nothing can be read; lesser problems are returned, with what could be read."""
+def parse(text: str, environ: Mapping[str, str] | None) -> Document:
+    """Raises NotYamlError where nothing can be read; lesser problems are returned, with what could be read.
+
+    Without ``environ``, variables stay as they are written.
+    """
     loader = None
     try:
         loader = yaml.SafeLoader(text)  # looks at the characters, and may refuse them
@@ -95,7 +98,7 @@ def _hint(line: str, column: int) -> str:
 class _Reader:
     """Walks the nodes of one document and keeps the lines and the problems."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str] | None) -> None:
         self.environ = environ
         self.lines: dict[Place, int] = {(): 1}
         self.problems: list[Problem] = []
@@ -157,7 +160,7 @@ class _Reader:
         if getattr(node, "style", None) is None and text in _NULLS:
             return None
         try:
-            return interpolate(text, self.environ)
+            return text if self.environ is None else interpolate(text, self.environ)
         except ValueError as error:
             return self._problem(node, place, str(error))
 

@@ -37,6 +37,11 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     return parse(_text(path), path, environ)
 
 
+def as_written(path: Path) -> document.Document:
+    """The data of a file that can be loaded, with ``${VAR}`` as it stands there."""
+    return document.parse(_text(path), None)
+
+
 def warnings(config: Config) -> list[str]:
     """What is allowed but looks like a mistake."""
     return [f"tables.{place[-1]}: {what}" for place, what in rules.unused_tables(config.webhooks, config.tables)]

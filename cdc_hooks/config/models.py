@@ -7,8 +7,6 @@ import pwd
 from enum import StrEnum
 from typing import Annotated, Self
 
-import psycopg
-from psycopg import conninfo
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -21,7 +19,14 @@ from pydantic import (
 )
 
 from cdc_hooks.config import rules
-from cdc_hooks.config.credentials import CredentialFile, Secret, given_or_from_file, or_from_file
+from cdc_hooks.config.credentials import (
+    CredentialFile,
+    Secret,
+    SecretHeaderValue,
+    given_or_from_file,
+    or_from_file,
+)
+from cdc_hooks.config.dsn import parse_dsn
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
     AnyColumns,
@@ -85,20 +90,13 @@ class Database(Section):
     @field_validator("dsn", "admin_dsn")
     @classmethod
     def _is_conninfo(cls, dsn: SecretStr | None) -> SecretStr | None:
-        try:
-            conninfo.conninfo_to_dict(dsn.get_secret_value() if dsn else "")
-        except psycopg.ProgrammingError:
-            # "from None": the cause may quote a part of the password.
-            raise ValueError(
-                "not a connection string; write postgresql://user:password@host:5432/database (special characters in "
-                "the password percent-encoded), or host=… dbname=… user=…"
-            ) from None
+        parse_dsn(dsn.get_secret_value() if dsn else "")
         return dsn
 
     @property
     def role(self) -> str:
         """The role that the daemon connects as: the user in the dsn, or what libpq takes where there is none."""
-        named = conninfo.conninfo_to_dict(self.dsn.get_secret_value()).get("user")
+        named = parse_dsn(self.dsn.get_secret_value()).get("user")
         return str(named or os.environ.get("PGUSER") or pwd.getpwuid(os.geteuid()).pw_name)
 
 
@@ -158,6 +156,12 @@ class Metrics(Section):
 
     listen: Annotated[Listen | None, BeforeValidator(nothing_or_off)] = "127.0.0.1:9464"
     """Where /metrics, /healthz and /readyz are served; off for nowhere."""
+    token_file: CredentialFile | None = None
+    """File that holds the token."""
+    token: SecretHeaderValue | None = Field(default=None, validate_default=True)
+    """Wanted for /metrics, as Authorization: Bearer …; /readyz says why only to who has it. Not given: none."""
+
+    _file = field_validator("token", mode="before")(or_from_file)
 
 
 class Log(Section):

@@ -26,12 +26,20 @@ class Problem(NamedTuple):
 def show_place(place: Place) -> str:
     """A place as people write it: ``webhooks.order-sync.secret[1]``, ``tables[public.orders].key``."""
     text = ""
-    for step in place:
+    for above, step in zip((None, *place), place, strict=False):
         if isinstance(step, str) and re.fullmatch(r"[\w-]+", step):
             text += f".{step}" if text else step
         else:
-            text += f"[{step}]"
+            text += f"[{step if above == 'tables' else show_key(str(step))}]"
     return text
+
+
+def show_key(key: str) -> str:
+    """A key as it was given, up to a colon or an equals sign: what follows is a value, perhaps a secret one, that a
+    missing space has made part of the key.
+    """
+    found = re.search(r"[:=]", key)
+    return f"{key[: found.end()]}…" if found else key
 
 
 def as_error(file: str, problems: Iterable[Problem]) -> ConfigError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from psycopg import conninfo
+from cdc_hooks.config.dsn import show_dsn
 
 if TYPE_CHECKING:
     from cdc_hooks.config.models import Config
@@ -27,16 +27,15 @@ def redacted(config: Config) -> dict[str, Any]:
     return shown
 
 
-def show_dsn(dsn: str) -> str:
-    """Which database and as whom, without passwords: ``host=db port=5432 dbname=shop user=cdc_hooks``."""
-    parts = conninfo.conninfo_to_dict(dsn)
-    return conninfo.make_conninfo(**{key: str(value) for key, value in parts.items() if key in _HARMLESS})
-
-
-_HARMLESS = {"host", "hostaddr", "port", "dbname", "user", "service", "sslmode", "application_name"}
-
-
 def show_url(url: str) -> str:
-    """The URL without the values that may be a secret."""
-    parts = urlsplit(url)
-    return parts._replace(query=MASK).geturl() if parts.query else url
+    """The URL, or a reference to one, without what may be a secret: user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not to be taken apart: any of it may be one
+        return MASK
+    user, at, host = parts.netloc.rpartition("@")
+    return parts._replace(
+        netloc=f"{MASK}@{host}" if at and user else parts.netloc,
+        query=MASK if parts.query else "",
+        fragment=MASK if parts.fragment else "",
+    ).geturl()

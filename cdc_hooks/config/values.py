@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from cdc_hooks.config.names import canonical_table, check_length
+from cdc_hooks.config.problems import show_key
 from cdc_hooks.config.units import format_duration, format_size, parse_duration, parse_size
 
 T = TypeVar("T")
@@ -113,7 +114,7 @@ def _url(url: str) -> str:
 
 def _header_name(name: str) -> str:
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header's name: letters, digits and '-'")
+        raise ValueError(f"{show_key(name)!r} is not a header's name: letters, digits and '-'")
     if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
         raise ValueError(f"{name} is set by cdc-hooks itself and cannot be changed")
     return name

@@ -16,9 +16,10 @@ from cdc_hooks.config.credentials import (
     SecretHeaderValue,
     SigningSecrets,
     given_or_from_file,
+    key_of,
     or_from_file,
-    signing_key,
 )
+from cdc_hooks.config.ed25519 import SigningKey
 from cdc_hooks.config.policy import (
     Breaker,
     OnPoison,
@@ -163,7 +164,8 @@ class Webhook(Section):
     secret_file: CredentialFiles = ()
     """File that holds the secret, or a list of files."""
     secret: SigningSecrets = Field(default=None, validate_default=True)
-    """Signs each request: whsec_… (base64 of 24 bytes or more) or plain text (16 or more). While rotating, a list."""
+    """Signs each request: whsec_… (base64 of 24 bytes or more) or plain text (16 or more) by HMAC, whsk_… by Ed25519.
+    A list: each signs; so while rotating, the old one first."""
     tables: Annotated[dict[TableName, TableWish], BeforeValidator(tables_by_name)] = Field(min_length=1)
     """The tables whose changes are sent, named as in SQL. A list of names: all changes of these."""
     batch: BatchLimits = BatchLimits()
@@ -208,9 +210,9 @@ class Webhook(Section):
         return statuses(self.success)
 
     @property
-    def signing_keys(self) -> tuple[bytes, ...]:
-        """The HMAC keys, one for each active secret."""
-        return tuple(signing_key(secret.get_secret_value()) for secret in self.secret)
+    def signing_keys(self) -> tuple[bytes | SigningKey, ...]:
+        """The keys, one for each active secret: bytes for HMAC."""
+        return tuple(key_of(secret.get_secret_value()) for secret in self.secret)
 
     def request_headers(self) -> dict[str, str]:
         """The configured headers of each request, in the clear: ``headers`` and ``auth``."""

@@ -37,6 +37,8 @@ def explain(detail: ErrorDetails, place: Place) -> str:
     """What is wrong. The value that was given is left out: it may be a secret."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
+        if ":" in str(place[-1]):
+            return "unknown key; put a space behind the colon"
         return "unknown key" + did_you_mean(str(place[-1]), keys_at(place[:-1]))
     if kind != "missing" and detail["input"] is None and kind in _PLAIN:
         return "this key has no value; give one, or leave the key out"

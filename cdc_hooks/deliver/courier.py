@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cdc_hooks.deliver.parcel import Render
     from cdc_hooks.deliver.policy import Decision
     from cdc_hooks.deliver.post import Sender
+    from cdc_hooks.deliver.sign import Key
     from cdc_hooks.model import Batch, Message
 
 _LETTERS = frozenset({"held", "rejected", "dead"})
@@ -56,7 +57,7 @@ class Courier:
         self,
         webhook: str,
         sender: Sender,
-        keys: Sequence[bytes],
+        keys: Sequence[Key],
         judge: Judge,
         rules: GateRules,
         *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from yarl import URL
 
 from cdc_hooks import __version__
+from cdc_hooks.config.redact import show_url
 from cdc_hooks.deliver.http1 import Pool
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.transport import connect, look_up, plain, tls_context, translate
@@ -193,10 +194,15 @@ def _lines(headers: Mapping[str, str]) -> bytes:
     return lines.encode("latin-1")
 
 
+def _header(name: str, value: str) -> tuple[str, str]:
+    """As it is kept. Most redirects go to the URL that was called, but for a slash or a scheme, with its query."""
+    return name, show_url(value) if name == "location" else value
+
+
 def _outcome(answer: Answer, duration_s: float) -> Outcome:
     status = answer.status
     # Names are ASCII, or the parser would have refused them.
-    headers = [(name.decode().lower(), value.decode(errors="replace")) for name, value in answer.headers]
+    headers = [_header(name.decode().lower(), value.decode(errors="replace")) for name, value in answer.headers]
     first = dict(reversed(headers))
     location = first.get("location")
     retry_after = first.get("retry-after")

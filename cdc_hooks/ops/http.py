@@ -1,8 +1,13 @@
-"""``/metrics``, ``/healthz`` and ``/readyz`` on one port."""
+"""``/metrics``, ``/healthz`` and ``/readyz`` on one port.
+
+With a token, ``/metrics`` is for those who send it. Probes seldom can: ``/healthz`` and ``/readyz`` answer everybody,
+but ``/readyz`` says in words, which may name the database's host, only to who sends the token.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,9 +29,12 @@ class Readiness:
 class OpsServer:
     """Healthy: the process runs. Ready: it has its database, and leads or stands by."""
 
-    def __init__(self, registry: CollectorRegistry, readiness: Callable[[], Readiness]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, readiness: Callable[[], Readiness], *, token: str | None = None
+    ) -> None:
         self._registry = registry
         self._readiness = readiness
+        self._token = None if token is None else token.encode()
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str | None, port: int) -> None:
@@ -49,7 +57,21 @@ class OpsServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    def _is_allowed(self, request: web.Request) -> bool:
+        """Whether the request has the token, or none is wanted. Takes as long for a wrong one as for the right one."""
+        if self._token is None:
+            return True
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token)
+        return right and scheme.lower() == "bearer"
+
     async def _metrics(self, request: web.Request) -> web.Response:
+        if not self._is_allowed(request):
+            return web.Response(
+                text="this needs the token that is configured as metrics.token, as: Authorization: Bearer TOKEN\n",
+                status=401,
+                headers={"WWW-Authenticate": 'Bearer realm="cdc-hooks"'},
+            )
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         # In a thread: with many webhooks it takes long enough to be seen in the latency of deliveries.
         body = await asyncio.to_thread(encode, self._registry)
@@ -58,6 +80,7 @@ class OpsServer:
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self, request: web.Request) -> web.Response:
         state = self._readiness()
-        return web.Response(text=f"{state.why}\n", status=200 if state.ready else 503)
+        text = f"{state.why}\n" if self._is_allowed(request) else ""
+        return web.Response(text=text, status=200 if state.ready else 503)

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import ExcInfo, Processor
 
-# Tracebacks without the values of variables: among those are keys, tokens and the rows of other people.
-_TRACEBACKS_AS_DATA = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-)
+_LONGEST_WORDS = 300
+
+
+def traceback_of(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Without the values of variables: among those are keys, tokens and the rows of other people.
+
+    Of what an error says, the first line: those of PostgreSQL go on with details that quote rows and parameters.
+    """
+    return _shortened(_TRACEBACK(exc_info))
+
+
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def _shortened(stacks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        stack
+        | {
+            "exc_value": stack["exc_value"].partition("\n")[0][:_LONGEST_WORDS],
+            "exceptions": [_shortened(inner) for inner in stack.get("exceptions", [])],
+        }
+        for stack in stacks
+    ]
+
+
+def _write_traceback(to: TextIO, exc_info: ExcInfo) -> None:
+    """For people, in Python's own order: what came first stands first."""
+    for stack in reversed(traceback_of(exc_info)):
+        lines = [f'  File "{one["filename"]}", line {one["lineno"]}, in {one["name"]}' for one in stack["frames"]]
+        to.write("\n".join(["Traceback:", *lines, f"{stack['exc_type']}: {stack['exc_value']}", ""]))
 
 
 def configure(level: str = "info", form: Literal["json", "console", "auto"] = "auto") -> None:
@@ -25,7 +51,7 @@ def configure(level: str = "info", form: Literal["json", "console", "auto"] = "a
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render = _for_people() if console else [_TRACEBACKS_AS_DATA, structlog.processors.JSONRenderer()]
+    render = _for_people() if console else _for_machines()
     structlog.configure(
         processors=[*before, *render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -42,5 +68,9 @@ def configure(level: str = "info", form: Literal["json", "console", "auto"] = "a
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def _for_machines() -> list[Processor]:
+    return [structlog.processors.ExceptionRenderer(traceback_of), structlog.processors.JSONRenderer()]
+
+
 def _for_people() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ class Format:
     longest_item: Callable[[Sequence[Change]], int]
     """No item of these changes, with its comma, has more bytes; none of them has an old key."""
     envelope_size: Callable[[Shape, str], int]
-    """Bytes of a body beside its items, for a table."""
+    """Bytes of a body beside its items, for a table; the same whatever the keys are."""
     render: Callable[[Batch, Shape, Callable[[int], int]], Message]
 
 
@@ -76,7 +76,7 @@ def render_gap(gap: Gap, shape: Shape, epoch_of: Callable[[int], int]) -> Messag
     message_id = _id_of(hashlib.sha256(_json(["gap", shape.installation, shape.webhook, *gap])).digest())
     body = {
         "id": message_id,
-        "hmac": hmac.digest(shape.hmac_key, message_id.encode(), "sha256").hex(),
+        **({} if shape.hmac_key is None else {"hmac": _hmac(shape.hmac_key, message_id)}),
         **({} if shape.client_code is None else {"clientCode": shape.client_code}),
         "table": "*",
         "action": "gap",
@@ -125,20 +125,28 @@ def _batch_longest_item(changes: Sequence[Change]) -> int:
 
 def _batch_envelope_size(shape: Shape, table: str) -> int:
     longest_id = _id_of(bytes(16))
-    head = _envelope(shape, table, Action(_LONGEST_ACTION), shape.max_events, longest_id)
+    # With a field for the HMAC in any case: another key must not make other batches.
+    longest = shape if shape.hmac_key is not None else replace(shape, hmac_key=b"")
+    head = _envelope(longest, table, Action(_LONGEST_ACTION), shape.max_events, longest_id)
     return sum(map(len, head)) + len(b"]}") - len(b",")  # the last item has no comma
 
 
 def _envelope(shape: Shape, table: str, action: Action, count: int, message_id: str) -> tuple[bytes, ...]:
     """All of a body that comes before its items."""
-    signature = hmac.digest(shape.hmac_key, message_id.encode(), "sha256").hex()
+    signature = b"" if shape.hmac_key is None else b'"hmac":"%b",' % _hmac(shape.hmac_key, message_id).encode()
     client = b"" if shape.client_code is None else b'"clientCode":%b,' % _json(shape.client_code)
     return (
-        b'{"id":"%b","hmac":"%b",' % (message_id.encode(), signature.encode()),
+        b'{"id":"%b",' % message_id.encode(),
+        signature,
         client,
         b'"table":%b,"action":"%b",' % (_name_in_body(table), action.value.encode()),
         b'"eventCount":%d,"items":[' % count,
     )
+
+
+def _hmac(key: bytes, message_id: str) -> str:
+    """In hex, for receivers that look into the body alone."""
+    return hmac.digest(key, message_id.encode(), "sha256").hex()
 
 
 _PREFIX = "msg_"

@@ -44,13 +44,15 @@ class Shape:
     max_bytes: int
     """Of a whole body. A single change that is larger goes alone."""
     client_code: str | None
-    hmac_key: bytes = field(repr=False)
+    hmac_key: bytes | None = field(repr=False)
+    """Of the body's ``hmac``. None: the receiver has no key in common with us, and bodies do not have that field."""
     format: str = "batch"
 
     def fingerprint(self) -> str:
         """A short, stable hash of what decides the batches of a page: a claim is only resumed under the same one.
 
-        The key is left out on purpose: after a rotation the same batches go out, with the new key's ``hmac``.
+        The key is left out on purpose: after a rotation the same batches go out, with the new key's ``hmac``, or
+        without one.
         """
         said = [
             _RULES_VERSION,

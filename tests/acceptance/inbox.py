@@ -113,7 +113,7 @@ class Inbox:
 
 
 @contextmanager
-def receiving(then: Behaviour | None = None, *, secret: str = SECRET, refusing: float = 0.0) -> Iterator[Inbox]:
+def receiving(then: Behaviour | None = None, *, secret: str | None = SECRET, refusing: float = 0.0) -> Iterator[Inbox]:
     """An inbox at a receiver that verifies signatures. At the end nothing may be unverified or contradictory.
 
     ``refusing``: this part of the requests is answered 503, and is not in the inbox.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from cdc_hooks.demo.postgres import free_port
 from tests.acceptance.harness import SECRET, eventually, leading, webhook
-from tests.acceptance.inbox import receiving
+from tests.acceptance.inbox import Arrival, receiving
 from tests.conftest import need
 
 VERIFY = """
@@ -20,6 +22,14 @@ for (const { headers, body } of requests) {
   let refused = 0;
   try { new Webhook(secret).verify(body + " ", headers); } catch { refused = 1; }
   if (!refused) throw new Error("a body that was changed was accepted");
+}
+"""
+# After what docs/secrets.md tells receivers, which needs no library, once for each key.
+VERIFY_ED25519 = """
+import { readFileSync } from "node:fs";
+for (const { headers, body } of JSON.parse(readFileSync(0))) {
+  if (isGenuine(Buffer.from(body + " "), headers)) throw new Error("a body that was changed was accepted");
+  console.log(JSON.stringify(isGenuine(Buffer.from(body), headers)));
 }
 """
 NGINX = """
@@ -65,6 +75,61 @@ def test_the_npm_package_verifies_what_is_sent(site, tmp_path):
     assert [json.loads(line) for line in verified.stdout.splitlines()] == [
         json.loads(arrival.body) for arrival in inbox.arrivals
     ]
+
+
+# A change from the first key to the second, and then a secret (None) beside it.
+STAGES = [((0, 1), ("v1a", "v1a")), ((1,), ("v1a",)), ((1, None), ("v1a", "v1"))]
+
+
+def test_node_verifies_ed25519_by_the_public_keys_alone(site):
+    """The secrets are those that the commands make; one is changed while the daemon runs."""
+    need("npm", shutil.which("node"))
+    pair = [json.loads(site.run("secret", "new", "--ed25519", "--json").stdout) for _ in range(2)]
+    old, new = pair
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)")
+    with receiving(secret=None) as inbox:
+
+        def sent_with(*kinds: str) -> Arrival:
+            """The first that is signed so. The worker changes over by itself: others may come before."""
+            for number in range(len(inbox.times) + 1, 200):
+                site.execute("INSERT INTO orders VALUES (%s, 'Grüße 東京 🐘 \"quoted\" \\ ')", number)
+                arrival = inbox.until(number)[-1]
+                signatures = (arrival.request.header("webhook-signature") or "").split(" ")
+                if [one.partition(",")[0] for one in signatures] == list(kinds):
+                    return arrival
+            raise AssertionError(f"nothing was signed with {kinds}")
+
+        def sign_with(*secrets: str) -> None:
+            site.configure({"w": webhook(inbox.url, ["public.orders"], secret=list(secrets))})
+
+        sign_with(old["secret"])
+        site.apply()
+        with leading(site) as daemon:
+            arrivals = [sent_with("v1a")]
+            for secrets, kinds in STAGES:
+                sign_with(*(SECRET if one is None else pair[one]["secret"] for one in secrets))
+                daemon.reload()
+                arrivals.append(sent_with(*kinds))
+    requests = [{"headers": dict(arrival.request.headers), "body": arrival.body.decode()} for arrival in arrivals]
+    assert _genuine(old["public"], requests) == [True, True, False, False]
+    assert _genuine(new["public"], requests) == [False, True, True, True]
+    first, last = (json.loads(arrivals[place].body) for place in (0, -1))
+    assert "hmac" not in first
+    assert list(last)[:2] == ["id", "hmac"]
+
+
+def _genuine(public: str, requests: list[dict[str, Any]]) -> list[bool]:
+    page = (Path(__file__).parents[2] / "docs/secrets.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```js\n(.*?)```", page, re.DOTALL)
+    verified = subprocess.run(
+        ["node", "--input-type=module", "-e", code.replace("whpk_…", public) + VERIFY_ED25519],
+        input=json.dumps(requests),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stderr
+    return [json.loads(line) for line in verified.stdout.splitlines()]
 
 
 def test_nginx_gets_every_change(site, tmp_path: Path):

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 import yaml
 
+from cdc_hooks.config.ed25519 import SigningKey
 from tests.acceptance.harness import SECRET, WITHIN_S, Daemon, Site, eventually, webhook
 from tests.acceptance.proxy import proxied
 from tests.acceptance.units import service_of
@@ -243,13 +244,17 @@ def test_it_delivers_within_the_units_restrictions(managed, manager):
     bare = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
     sandbox = [sys.executable, "-m", "tests.acceptance.sandbox", str(UNIT)]
     with receiver_in_thread(secret=SECRET) as receiver:
-        managed.configure({"w": webhook(receiver.url.replace("127.0.0.1", "localhost"), ["public.orders"])})
+        # With a private key, too: it brings a library of its own.
+        secrets = [SECRET, SigningKey.generate().secret()]
+        to = receiver.url.replace("127.0.0.1", "localhost")
+        managed.configure({"w": webhook(to, ["public.orders"], secret=secrets)})
         with process(managed, *bare, *sandbox, env={**os.environ, **managed.environment}) as daemon:
             manager.until("STATUS=leading")
             manager.until("WATCHDOG=1")
             assert "\nSeccomp:\t2\n" in Path(f"/proc/{daemon.pid}/status").read_text()
             managed.execute("INSERT INTO orders VALUES (1)")
             receiver.wait(lambda: len(receiver.requests) == 1)
+            assert " v1a," in (receiver.requests[0].header("webhook-signature") or "")
             listen = yaml.safe_load(managed.path.read_text())["metrics"]["listen"]
             with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as response:
                 assert b"\nprocess_open_fds " in response.read()

@@ -133,7 +133,7 @@ def test_the_dsn_on_the_command_line_comes_first(config):
     assert "hunter22" not in ended.output
     broken = run("plan", "-c", str(config), "--dsn", "hunter22 x")
     assert broken.exit_code == 2
-    assert "--dsn is not a connection string" in broken.stderr
+    assert "--dsn: not a connection string" in broken.stderr
     assert "hunter22" not in broken.output
 
 

@@ -11,7 +11,7 @@ import logging, warnings
 from cdc_hooks.ops import logs
 
 def sign(key):
-    raise ValueError("no such digest")
+    raise ValueError("no such digest\\nDETAIL:  Failing row contains (s3cret" + "-of-a-row).")
 
 def deliver():
     token = "s3cret" + "-of-a-webhook"
@@ -64,6 +64,39 @@ def test_a_traceback_holds_no_values(form):
     text = stderr("debug", form)
     assert "cannot sign" in text
     assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_holds_no_details_of_an_error(form):
+    """PostgreSQL's quote rows and parameters, on the lines after the first."""
+    text = stderr("debug", form)
+    assert "no such digest" in text
+    assert "DETAIL" not in text
+
+
+def test_people_see_where_it_was_in_the_order_in_which_it_was():
+    told = stderr("error", "console").partition("in a library")[0]
+    order = ["in sign", "ValueError: no such digest", "in <module>", "RuntimeError: cannot sign"]
+    assert sorted(order, key=told.index) == order
+
+
+def test_a_group_of_errors_is_shown_whole():
+    code = GROUP.format(form="json")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (group,) = json.loads(done.stderr)["exception"]
+    assert [inner[0]["exc_value"] for inner in group["exceptions"]] == ["one", "two"]
+    assert "s3cret" not in done.stderr
+
+
+GROUP = """
+from cdc_hooks.ops import logs
+import structlog
+logs.configure("error", "{form}")
+try:
+    raise ExceptionGroup("both", [ValueError("one\\ns3cret"), ValueError("two\\ns3cret")])
+except ExceptionGroup:
+    structlog.get_logger().exception("failed")
+"""
 
 
 def test_the_level_decides():
