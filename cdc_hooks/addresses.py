@@ -89,13 +89,15 @@ class Forbidden(NamedTuple):
     """Why an address is forbidden."""
 
     network: Network
+    written: str
+    """The network as people write it; newer Pythons write ``::ffff:0.0.0.0/96``."""
     what: str
     inner: IPv4Address | None = None
     """The IPv4 address that it carries."""
 
 
 def _entries() -> tuple[Forbidden, ...]:
-    entries = [Forbidden(ip_network(network), what) for network, what in _TABLE.items()]
+    entries = [Forbidden(ip_network(network), network, what) for network, what in _TABLE.items()]
     return tuple(sorted(entries, key=lambda entry: entry.network.prefixlen, reverse=True))
 
 
@@ -107,10 +109,11 @@ def forbidden(address: Address) -> Forbidden | None:
     if isinstance(address, IPv6Address):
         address = IPv6Address(int(address))  # without its zone
         if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
-            return Forbidden(IPv6Network((int(address) >> 32 << 32, 96)), _EMBEDS, _ipv4(int(address)))
+            network = IPv6Network((int(address) >> 32 << 32, 96))
+            return Forbidden(network, "ISATAP", _EMBEDS, _ipv4(int(address)))
     for entry in _ENTRIES:
         if address in entry.network:
-            shift = _SHIFTS.get(str(entry.network))
+            shift = _SHIFTS.get(entry.written)
             if shift is None:
                 return entry
             carried = ~int(address) if entry.network == _TEREDO else int(address) >> shift
@@ -191,7 +194,7 @@ class Rules:
 
     def refusal(self, host: str, address: Address, port: int, is_ours: Callable[[Address], bool]) -> str | None:
         """Why no connection is made to ``address``, which is what ``host`` resolves to, and what to do. None: it is."""
-        where = str(address) if str(address) == host else f"{host} resolves to {address}, which"
+        where = host if _is_written_so(host, address) else f"{host} resolves to {address}, which"
         if self.listener is not None and self.listener.is_at(address, port, is_ours):
             return f"{where} is, at port {port}, where cdc-hooks itself listens (metrics.listen)"
         if host.lower().removesuffix(".") in self.names:
@@ -201,7 +204,7 @@ class Rules:
             return None
         carried = "" if why.inner is None else f", {why.inner}"
         return (
-            f"{where} is {why.what} ({why.network}{carried}); nothing was sent; "
+            f"{where} is {why.what} ({why.written}{carried}); nothing was sent; "
             f"if that is where it should go, allow it in network.allow"
         )
 
@@ -213,6 +216,13 @@ class Rules:
         if why.inner is not None and self._forbidden(why.inner) is not None:
             return why
         return None
+
+
+def _is_written_so(host: str, address: Address) -> bool:
+    try:
+        return literal(host) == address
+    except ValueError:
+        return False
 
 
 def _opens(allowed: Network, address: Address, why: Forbidden) -> bool:

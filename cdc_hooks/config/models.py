@@ -113,7 +113,7 @@ class NetworkRules(Section):
     proxy: ProxyUrl | None = None
     """The proxy that requests go through, as http://host:port. The environment is not asked."""
     proxy_auth: Basic | None = None
-    """User name and password for it."""
+    """User name and password for the proxy."""
 
     @model_validator(mode="after")
     def _auth_has_a_proxy(self) -> Self:

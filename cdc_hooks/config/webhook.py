@@ -220,7 +220,7 @@ class Webhook(Section):
     proxy: OwnProxyUrl | None = None
     """A proxy of its own, as http://host:port; none: without. Not given: as in the section network."""
     proxy_auth: Basic | None = None
-    """User name and password for it."""
+    """User name and password for the proxy."""
     start: Start = Start.NOW
     """Where a new webhook begins: now, or earliest, with all that the change log still has."""
 
