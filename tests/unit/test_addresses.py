@@ -121,7 +121,7 @@ def everybodys(_address):
     return True
 
 
-def refusal(address, allow=(), host="receiver.example", listen=None, port=443, is_ours=nobodys):
+def refusal(address, allow=(), *, host="receiver.example", listen=None, port=443, is_ours=nobodys):
     return Rules.of(tuple(allow), listen).refusal(host, ip_address(address), port, is_ours)
 
 
