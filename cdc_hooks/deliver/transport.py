@@ -99,8 +99,10 @@ class _Attempt:
             await way.resolver(way.host, way.port)  # which may refuse; a name is for the proxy to resolve
         self._at_the_proxy = True
         try:
-            addresses = await way.proxy_resolver(proxy.host, proxy.port)
+            addresses = await _addresses(proxy.host, proxy.port, way.proxy_resolver)
             sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+        except NoConnection as error:
+            raise proxy.fails(error.detail) from error
         except OSError as error:
             raise proxy.fails(words(error)) from error
         try:
