@@ -19,6 +19,8 @@ Resolver = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """From a host and a port to addresses, as those of ``socket.getaddrinfo``. Raises OSError and NoConnection."""
 LookUp = Callable[[str, int], Sequence[AddrInfoType]]
 """The same, blocking."""
+# An error is an answer, too: as an exception of the future it would be complained of where nobody waits for it any more.
+_Found = Sequence[AddrInfoType] | Exception
 
 
 def system_look_up(host: str, port: int) -> Sequence[AddrInfoType]:
@@ -35,7 +37,7 @@ class Lookups:
 
     def __init__(self, look_up: LookUp = system_look_up) -> None:
         self._look_up = look_up
-        self._running: dict[tuple[str, int], asyncio.Future[Sequence[AddrInfoType]]] = {}
+        self._running: dict[tuple[str, int], asyncio.Future[_Found]] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[AddrInfoType]:
         """The addresses of a host. Raises OSError, and NoConnection for a host that only looks like an address."""
@@ -48,15 +50,18 @@ class Lookups:
         running = self._running.get((host, port))
         if running is None:
             running = self._begin(host, port)
-        return await asyncio.shield(running)
+        found = await asyncio.shield(running)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def _begin(self, host: str, port: int) -> asyncio.Future[Sequence[AddrInfoType]]:
+    def _begin(self, host: str, port: int) -> asyncio.Future[_Found]:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Sequence[AddrInfoType]] = loop.create_future()
+        answer: asyncio.Future[_Found] = loop.create_future()
         self._running[host, port] = answer
 
         def look_up() -> None:
-            found: Sequence[AddrInfoType] | Exception
+            found: _Found
             try:
                 found = self._look_up(host, port)
             except Exception as error:  # noqa: BLE001 - told to those who wait
@@ -64,13 +69,9 @@ class Lookups:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(arrive, found)
 
-        def arrive(found: Sequence[AddrInfoType] | Exception) -> None:
+        def arrive(found: _Found) -> None:
             del self._running[host, port]
-            if isinstance(found, Exception):
-                answer.set_exception(found)
-                answer.exception()  # so that asyncio does not complain where nobody waits any more
-            else:
-                answer.set_result(found)
+            answer.set_result(found)
 
         threading.Thread(target=look_up, name=f"lookup {host}", daemon=True).start()
         return answer
