@@ -19,7 +19,7 @@ Resolver = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """From a host and a port to addresses, as those of ``socket.getaddrinfo``. Raises OSError and NoConnection."""
 LookUp = Callable[[str, int], Sequence[AddrInfoType]]
 """The same, blocking."""
-# An error is an answer, too: as an exception of the future it would be complained of where nobody waits for it any more.
+# An error is an answer, too: as the future's exception it would be complained of where nobody waits for it any more.
 _Found = Sequence[AddrInfoType] | Exception
 
 
