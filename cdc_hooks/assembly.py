@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cdc_hooks.capture import Wanted
@@ -12,12 +11,14 @@ from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
+from cdc_hooks.deliver.resolve import Lookups, vetted
 from cdc_hooks.deliver.sign import Key, hmac_key
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.shape import Shape, Subscription
 
 if TYPE_CHECKING:
     from cdc_hooks.config import Config, TableCapture, Webhook
+    from cdc_hooks.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,20 @@ class Plan:
         )
         return cls(webhook, shape, _policy(webhook), _gate_rules(webhook), keys, webhook.batch.max_wait)
 
-    def sender(self) -> Sender:
+    def sender(self, reach: Reach) -> Sender:
         """A sender with connections of its own: one webhook's receiver cannot use up another's."""
         webhook = self.webhook
         return Sender(
             str(webhook.url),
             connect_timeout_s=webhook.timeout.connect,
             total_timeout_s=webhook.timeout.total,
-            ca_file=None if webhook.ca_file is None else Path(webhook.ca_file),
+            ca_file=webhook.ca_file,
+            client_cert_file=webhook.client_cert_file,
+            client_key_file=webhook.client_key_file,
             headers=webhook.request_headers(),
             max_connections=webhook.concurrency,
+            resolver=vetted(reach.rules, Lookups()),
+            proxy=reach.proxy_of(webhook),
         )
 
 

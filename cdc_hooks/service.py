@@ -27,6 +27,7 @@ from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.worker import Worker
 from cdc_hooks.errors import CdcHooksError, DatabaseError, Superseded
 from cdc_hooks.ops.health import Health
+from cdc_hooks.reach import Reach
 from cdc_hooks.shape import render
 
 RESTART_S = 5.0
@@ -53,10 +54,11 @@ class Stages:
 class Service:
     """A webhook as one configuration has it. Another configuration of it is another service, which follows this one."""
 
-    def __init__(self, name: str, webhook_id: int, webhook: Webhook, stages: Stages) -> None:
+    def __init__(self, name: str, webhook_id: int, webhook: Webhook, reach: Reach, stages: Stages) -> None:
         self.name = name
         self.webhook_id = webhook_id
         self.webhook = webhook
+        self.reach = reach
         self.worker: Worker | None = None
         self._courier: Courier | None = None
         self._control: registry.Control | None = None
@@ -133,7 +135,7 @@ class Service:
         progress = await registry.progress_of(stages.connection, self.webhook_id)
         if progress is None:
             raise DatabaseError(f"webhook {self.name} has no progress recorded", hint="run: cdc-hooks check")
-        sender = plan.sender()
+        sender = plan.sender(self.reach)
         try:
             courier = await self._new_courier(plan, sender)
             self.worker = Worker(

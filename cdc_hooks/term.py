@@ -26,6 +26,7 @@ from cdc_hooks.errors import DatabaseError
 from cdc_hooks.ops.capture_watch import CaptureWatch
 from cdc_hooks.ops.health import Health
 from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.reach import Reach
 from cdc_hooks.service import Service, Stages
 
 GRACE_S = 10.0
@@ -165,19 +166,19 @@ class Term:
 
     async def _arrange(self, config: Config) -> None:
         """A service for each webhook of the configuration; one that it has otherwise follows the one that there is."""
-        stages = self._stages
+        stages, reach = self._stages, Reach.of(config)
         ids = await registry.register(stages.connection, stages.journal, _starts(config))
         stages.reader.serve(len(config.webhooks))
         stages.head.advance(await registry.newest_tick(stages.connection))
         before, self._services = self._services, {}
         for name, webhook in config.webhooks.items():
             old = before.pop(name, None)
-            if old is not None and old.webhook == webhook:
+            if old is not None and (old.webhook, old.reach) == (webhook, reach):
                 self._services[name] = old
                 continue
             if old is not None:
                 old.leave_to(webhook)
-            service = self._services[name] = Service(name, ids[name], webhook, stages)
+            service = self._services[name] = Service(name, ids[name], webhook, reach, stages)
             self._tasks[service] = asyncio.create_task(service.run(self._last_task(name)))
         for gone in before.values():
             gone.leave(for_good=True)

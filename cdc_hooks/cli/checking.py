@@ -14,6 +14,7 @@ from cdc_hooks.capture import installation
 from cdc_hooks.cli.capturing import roles
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.output import print_json, print_table
+from cdc_hooks.cli.reaching import unreachable
 from cdc_hooks.config import redacted, warnings
 from cdc_hooks.errors import CdcHooksError
 from cdc_hooks.model import Action
@@ -51,6 +52,7 @@ def checks(config: Config) -> Iterator[Check]:
     yield _configuration(config)
     for warning in warnings(config):
         yield Check(Level.WARNING, "configuration", warning, "take the entry out, or name the table at a webhook")
+    yield from _addresses(config)
     try:
         with connected(config.database.dsn.get_secret_value()) as connection:
             yield Check(Level.OK, "connection", f"{connection.info.user} at database {connection.info.dbname}")
@@ -79,6 +81,17 @@ def _configuration(config: Config) -> Check:
     return Check(
         Level.OK, "configuration", f"{_count(len(config.webhooks), 'webhook')} for {_count(len(tables), 'table')}"
     )
+
+
+def _addresses(config: Config) -> Iterator[Check]:
+    for one in unreachable(config):
+        if one.refused:
+            allow = f'network: {{allow: ["{one.host}"]}}'
+            hint = f"if it is meant, write {allow} (cdc-hooks' own port is refused in any case); see docs/security.md"
+            yield Check(Level.ERROR, f"webhook {one.webhook}", f"requests will be refused: {one.why}", hint)
+        else:
+            hint = "look at the host in its URL, and at this machine's resolver; it is looked up for each connection"
+            yield Check(Level.WARNING, f"webhook {one.webhook}", one.why, hint)
 
 
 def _database(connection: psycopg.Connection[Any], config: Config) -> Iterator[Check]:

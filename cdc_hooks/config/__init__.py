@@ -17,13 +17,14 @@ from cdc_hooks.config.models import (
 )
 from cdc_hooks.config.policy import PRESETS, Breaker, OnExhausted, OnPoison, Preset, Retry
 from cdc_hooks.config.redact import redacted
-from cdc_hooks.config.webhook import Auth, BatchLimits, Ordering, Start, TableWish, Timeout, Webhook
+from cdc_hooks.config.webhook import Auth, Basic, BatchLimits, Ordering, Start, TableWish, Timeout, Webhook
 
 __all__ = [
     "DEFAULT_PATH",
     "PRESETS",
     "VARIABLE",
     "Auth",
+    "Basic",
     "BatchLimits",
     "Breaker",
     "ChangeLog",

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from cdc_hooks.config.certificates import load_authorities
 from cdc_hooks.config.ed25519 import PRIVATE_PREFIX, PUBLIC_PREFIX, SigningKey
 from cdc_hooks.config.values import Kind, as_list, header_value, not_empty
 
@@ -127,12 +128,7 @@ def _read(given: object, info: ValidationInfo) -> object:
 
 
 def _certificates(path: Path) -> Path:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise ValueError(f"{path} holds no certificates in PEM form") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
     return path
 
 
@@ -159,6 +155,7 @@ def _path_of(credential: Credential) -> str:
 
 CredentialFile = Annotated[Credential, Kind("path"), BeforeValidator(_read), PlainSerializer(_path_of, return_type=str)]
 CredentialFiles = Annotated[tuple[CredentialFile, ...], BeforeValidator(as_list)]
+PemFile = Annotated[Path, Kind("path"), BeforeValidator(resolve)]
 CertificateFile = Annotated[Path, Kind("path"), AfterValidator(_certificates), BeforeValidator(resolve)]
 Secret = Annotated[SecretStr, Kind("secret"), AfterValidator(_not_empty)]
 SecretHeaderValue = Annotated[SecretStr, Kind("secret"), AfterValidator(_sendable)]

@@ -35,6 +35,7 @@ from cdc_hooks.config.values import (
     Kind,
     Listen,
     Network,
+    ProxyUrl,
     Seconds,
     SomeColumns,
     TableName,
@@ -43,7 +44,7 @@ from cdc_hooks.config.values import (
     nothing_or_off,
     tables_by_name,
 )
-from cdc_hooks.config.webhook import KiB, MiB, Webhook
+from cdc_hooks.config.webhook import Basic, KiB, MiB, Webhook, credentials_for
 from cdc_hooks.model import Action
 
 
@@ -107,6 +108,15 @@ class NetworkRules(Section):
     """Whether webhooks may have http:// URLs: bodies and tokens then travel in the clear."""
     allow: Annotated[tuple[Network, ...], BeforeValidator(as_list)] = ()
     """Private networks and hosts that requests may go to nevertheless: CIDRs and host names, such as 127.0.0.0/8."""
+    proxy: ProxyUrl | None = None
+    """The proxy that requests go through, as http://host:port. The environment is not asked."""
+    proxy_auth: Basic | None = None
+    """User name and password for the proxy."""
+
+    @model_validator(mode="after")
+    def _auth_has_a_proxy(self) -> Self:
+        credentials_for(self.proxy, self.proxy_auth)
+        return self
 
 
 def _condition(text: str) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
+from cdc_hooks.addresses import literal
 from cdc_hooks.config.names import canonical_table, check_length
 from cdc_hooks.config.problems import show_key
 from cdc_hooks.config.units import format_duration, format_size, parse_duration, parse_size
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+NO_PROXY = "none"
+"""In the place of a proxy: requests go straight."""
 _WEBHOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _OWN_HEADERS = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "user-agent"}
@@ -109,7 +112,34 @@ def _url(url: str) -> str:
         raise ValueError("the URL has a user or a password in it; give them as auth: {basic: {user: …, password: …}}")
     if parts.fragment:
         raise ValueError("the URL has a fragment (#…), which is never sent; leave it out")
+    literal(host)  # which may refuse
     return url
+
+
+def _proxy(url: str) -> str:
+    """``http://host:port``. The messages leave the URL out: there may be a password in it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("the proxy's host or port is malformed") from None
+    if "@" in parts.netloc:
+        raise ValueError(
+            "the proxy's URL has a user or a password in it; give them as proxy_auth: {user: …, password: …}"
+        )
+    if parts.scheme != "http":
+        raise ValueError(
+            "a proxy is written http://host:port; https:// receivers are reached through it, too, encrypted"
+        )
+    if not host or not port or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("a proxy is written http://host:port, with its port and without a path")
+    if literal(host) is None and not _HOST.fullmatch(host):
+        raise ValueError("the proxy's host is not a host name")
+    return f"http://{parts.netloc}"
+
+
+def _own_proxy(url: str) -> str:
+    return url if url == NO_PROXY else _proxy(url)
 
 
 def _header_name(name: str) -> str:
@@ -167,6 +197,8 @@ TableName = Annotated[str, Kind("table"), AfterValidator(canonical_table)]
 ColumnName = Annotated[str, Kind("column"), AfterValidator(_column)]
 AnyColumns = Annotated[tuple[ColumnName, ...], BeforeValidator(as_list), AfterValidator(distinct)]
 SomeColumns = Annotated[AnyColumns, AfterValidator(not_empty)]
+OwnProxyUrl = Annotated[str, Kind("URL, or `none`"), AfterValidator(_own_proxy)]
+ProxyUrl = Annotated[str, Kind("URL"), AfterValidator(_proxy)]
 Url = Annotated[str, Kind("URL"), AfterValidator(_url)]
 HeaderName = Annotated[str, Kind("header name"), AfterValidator(_header_name)]
 HeaderValue = Annotated[str, Kind("text"), AfterValidator(header_value)]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from cdc_hooks.config.certificates import load_client_certificate
 from cdc_hooks.config.credentials import (
     CertificateFile,
     CredentialFile,
     CredentialFiles,
+    PemFile,
     Secret,
     SecretHeaderValue,
     SigningSecrets,
@@ -32,10 +35,12 @@ from cdc_hooks.config.policy import (
 )
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
+    NO_PROXY,
     AnyColumns,
     Bytes,
     HeaderName,
     HeaderValue,
+    OwnProxyUrl,
     Seconds,
     TableName,
     Url,
@@ -111,6 +116,11 @@ class Basic(Section):
             raise ValueError("the user name of basic authentication cannot contain a colon")
         return user
 
+    def authorization(self) -> str:
+        """The value, in the clear, of the header that carries them."""
+        pair = f"{self.user}:{self.password.get_secret_value()}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
 
 class HeaderAuth(Section):
     name: HeaderName
@@ -151,9 +161,16 @@ class Auth(Section):
         if self.header is not None:
             return self.header.name, self.header.value.get_secret_value()
         if self.basic is not None:
-            pair = f"{self.basic.user}:{self.basic.password.get_secret_value()}"
-            return "Authorization", "Basic " + base64.b64encode(pair.encode()).decode()
+            return "Authorization", self.basic.authorization()
         return "Authorization", f"Bearer {self.bearer.get_secret_value()}" if self.bearer else ""
+
+
+def credentials_for(proxy: str | None, given: Basic | None) -> None:
+    """Report credentials that are for no proxy. For use in a section's validators."""
+    if given is not None and proxy in {None, NO_PROXY}:
+        fail(
+            "proxy", [(("proxy_auth",), "there is no proxy beside it; name it, as in proxy: http://proxy.example:3128")]
+        )
 
 
 class Webhook(Section):
@@ -197,7 +214,15 @@ class Webhook(Section):
     client_code: str | None = None
     """Sent in each body as clientCode."""
     ca_file: CertificateFile | None = None
-    """Certificates (PEM) to trust instead of the system's, for a receiver with a private authority."""
+    """Certificates (PEM) to trust besides the system's, for a receiver with a private authority."""
+    client_cert_file: PemFile | None = None
+    """Certificate (PEM, with those between it and its authority) to present to a receiver that asks for one."""
+    client_key_file: PemFile | None = None
+    """Its private key (PEM, not encrypted). Not given: it stands in client_cert_file."""
+    proxy: OwnProxyUrl | None = None
+    """A proxy of its own, as http://host:port; none: without. Not given: as in the section network."""
+    proxy_auth: Basic | None = None
+    """User name and password for the proxy."""
     start: Start = Start.NOW
     """Where a new webhook begins: now, or earliest, with all that the change log still has."""
 
@@ -217,6 +242,24 @@ class Webhook(Section):
     def request_headers(self) -> dict[str, str]:
         """The configured headers of each request, in the clear: ``headers`` and ``auth``."""
         return self.headers | dict([self.auth.as_header()] if self.auth else [])
+
+    @model_validator(mode="after")
+    def _certificate_is_usable(self) -> Self:
+        if self.client_cert_file is None:
+            if self.client_key_file is not None:
+                fail("webhook", [(("client_key_file",), "a key without its certificate; give client_cert_file, too")])
+            return self
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            load_client_certificate(context, self.client_cert_file, self.client_key_file)
+        except ValueError as error:
+            fail("webhook", [(("client_cert_file",), str(error))])
+        return self
+
+    @model_validator(mode="after")
+    def _auth_has_a_proxy(self) -> Self:
+        credentials_for(self.proxy, self.proxy_auth)
+        return self
 
     @model_validator(mode="after")
     def _headers_once(self) -> Self:

@@ -212,6 +212,8 @@ def classify(outcome: Outcome) -> str:
             return f"TLS: {outcome.detail}"
         case Failure.PROTOCOL:
             return f"not an HTTP answer: {outcome.detail}"
+        case Failure.FORBIDDEN:
+            return f"refused: {outcome.detail}"
         case Failure.PROXY:
             return f"proxy: {outcome.detail}"
         case _:

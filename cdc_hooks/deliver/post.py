@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 from yarl import URL
 
 from cdc_hooks import __version__
+from cdc_hooks.addresses import literal
 from cdc_hooks.config.redact import show_url
+from cdc_hooks.deliver.faults import plain, translate
 from cdc_hooks.deliver.http1 import Pool
 from cdc_hooks.deliver.outcome import Failure, Outcome
-from cdc_hooks.deliver.transport import connect, look_up, plain, tls_context, translate
+from cdc_hooks.deliver.proxy import WANTS_CREDENTIALS, refusal
+from cdc_hooks.deliver.resolve import Lookups
+from cdc_hooks.deliver.transport import Way, connect
+from cdc_hooks.deliver.trust import Files, Trust
 from cdc_hooks.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdc_hooks.deliver.http1 import Answer, Connection
-    from cdc_hooks.deliver.transport import Resolver
+    from cdc_hooks.deliver.proxy import Proxy
+    from cdc_hooks.deliver.resolve import Resolver
     from cdc_hooks.model import Message
 
 _DRAINED_S = 2.0
@@ -47,7 +53,9 @@ class Sender:
     ``headers`` (with those for authentication) go with every request and cannot replace our own. ``max_connections`` is
     how many posts are under way at once; others wait. (As many connections again may be reading the ends of answers.)
     ``resolver`` is asked for the addresses of every connection, also where the URL's host is an address, and may refuse
-    by raising OSError. Raises ConfigError if the URL or a header cannot be sent, or ``ca_file`` cannot be read.
+    by raising; without one, names are looked up and nothing is refused. With a ``proxy`` it is asked about addresses
+    only: names are for the proxy to resolve. Raises ConfigError if the URL or a header cannot be sent, or one of the
+    files cannot be read.
     """
 
     def __init__(
@@ -57,17 +65,23 @@ class Sender:
         connect_timeout_s: float,
         total_timeout_s: float,
         ca_file: Path | None = None,
+        client_cert_file: Path | None = None,
+        client_key_file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 1,
-        resolver: Resolver = look_up,
+        resolver: Resolver | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
-        host, port, secure, request = _target(url)
-        self._tls = tls_context(ca_file) if secure else None
-        self._head = request + _lines(_fixed(headers or {}))
+        host, port, secure, request = _target(url, proxied=proxy is not None)
+        trust = Trust(Files(ca_file, client_cert_file, client_key_file)) if secure else None
+        # What is not encrypted is for the proxy to read, which sends on what it likes; else it sees but a tunnel.
+        self._reader = None if secure else proxy
+        self._head = request + _lines(_fixed(headers or {}) | (self._reader.headers() if self._reader else {}))
         self._total_timeout_s = total_timeout_s
         self._max_connections = max_connections
         self._places = asyncio.Semaphore(max_connections)
-        self._pool = Pool(partial(connect, host, port, self._tls, resolver, connect_timeout_s))
+        way = Way(host, port, trust, resolver or Lookups(), proxy, Lookups())
+        self._pool = Pool(partial(connect, way, connect_timeout_s))
         self._drains: set[asyncio.Future[None]] = set()
 
     async def post(self, message: Message, headers: Mapping[str, str]) -> Outcome:
@@ -87,6 +101,9 @@ class Sender:
                 await connection.rest(min(patience, self._total_timeout_s - duration))
         finally:
             self._let_go(connection)
+        if self._reader is not None and answer.status == WANTS_CREDENTIALS:
+            failed = self._reader.fails(refusal(WANTS_CREDENTIALS))
+            return Outcome(error=failed.failure, detail=failed.detail, duration_s=duration)
         return _outcome(answer, duration)
 
     async def aclose(self) -> None:
@@ -141,8 +158,11 @@ class Sender:
         over.add_done_callback(done)
 
 
-def _target(url: str) -> tuple[str, int, bool, bytes]:
-    """Host, port, whether it is https, and how a request begins. ConfigError, without the URL: it may hold a secret."""
+def _target(url: str, *, proxied: bool) -> tuple[str, int, bool, bytes]:
+    """Host, port, whether it is https, and how a request begins. ConfigError, without the URL: it may hold a secret.
+
+    A proxy is told the whole URL, where it is not https.
+    """
     try:
         # The path and the query are sent as they are configured, not as yarl would write them.
         to, target = URL(url), URL(url, encoded=True).raw_path_qs.encode("ascii")
@@ -155,8 +175,14 @@ def _target(url: str) -> tuple[str, int, bool, bytes]:
             "the URL of a webhook cannot be used",
             hint="it begins with https:// or http:// and a host; spaces and what is not ASCII are percent-encoded",
         )
-    request = b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (target, str(to.host_port_subcomponent).encode("ascii"))
-    return host, port, to.scheme == "https", request
+    try:
+        literal(host)
+    except ValueError as error:
+        raise ConfigError(f"the URL of a webhook cannot be used: {error}", hint="or give its name") from None
+    authority, secure = str(to.host_port_subcomponent).encode("ascii"), to.scheme == "https"
+    if proxied and not secure:
+        target = b"http://%b%b" % (authority, target)
+    return host, port, secure, b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (target, authority)
 
 
 def _is_host(host: str) -> bool:

@@ -1,146 +1,125 @@
-"""The way to a receiver: TLS, connecting, and what the errors of it mean. The edge to sockets and ssl."""
+"""The way to a receiver: its addresses, TCP, a proxy's tunnel, TLS. The edge to sockets and ssl."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from cdc_hooks.deliver.http1 import BadAnswer, Connection
+from cdc_hooks.addresses import literal
+from cdc_hooks.deliver.faults import NoConnection, tls_words, words
+from cdc_hooks.deliver.http1 import Connection
 from cdc_hooks.deliver.outcome import Failure
-from cdc_hooks.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-Resolver = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
-"""From a host and a port to addresses, as those of ``socket.getaddrinfo``. May refuse by raising OSError."""
+from cdc_hooks.deliver.proxy import Proxy, authority, open_tunnel
+from cdc_hooks.deliver.resolve import Resolver
+from cdc_hooks.deliver.trust import Trust
 
 # How long the first address is tried alone before the next one is tried, too (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
 
 
-class NoConnection(Exception):
-    """There is no connection; what kind of failure that is, and what to call it."""
+@dataclass(frozen=True)
+class Way:
+    """How to get to a receiver.
 
-    def __init__(self, failure: Failure, detail: str) -> None:
-        super().__init__(detail)
-        self.failure = failure
-        self.detail = detail
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Verifies against the system's certificate authorities, and those in ``ca_file`` (PEM). Raises ConfigError.
-
-    Shared by all that ask for the same: reading the system's authorities takes long enough to be felt at a reload. The
-    file is read again when it has changed.
+    ``resolver`` gives the addresses to connect to, or refuses; the name goes only into TLS and Host. Where there is a
+    ``proxy``, a name is for that to resolve, and ``proxy_resolver`` gives the proxy's own addresses. ``trust`` is None
+    for http.
     """
-    try:
-        return _tls_context(ca_file, 0 if ca_file is None else ca_file.stat().st_mtime_ns)
-    except OSError as error:  # also what ssl raises
-        problem = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else _words(error)
-        raise ConfigError(
-            f"cannot read the certificate authorities in {ca_file}: {problem}",
-            hint="ca_file is a file of PEM certificates that this user can read",
-        ) from error
+
+    host: str
+    port: int
+    trust: Trust | None
+    resolver: Resolver
+    proxy: Proxy | None
+    proxy_resolver: Resolver
 
 
-@lru_cache(maxsize=32)
-def _tls_context(ca_file: Path | None, _written_at: int) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    return context
-
-
-async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
-    """The addresses of a host, as this machine resolves names."""
-    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-async def connect(host: str, port: int, tls: ssl.SSLContext | None, resolver: Resolver, timeout_s: float) -> Connection:
+async def connect(way: Way, timeout_s: float) -> Connection:
     """A new connection, in time: name lookup, TCP, TLS. Raises NoConnection.
 
     Nothing comes from the environment: no proxies, no netrc.
     """
-    deadline = asyncio.timeout(timeout_s)
+    deadline, attempt = asyncio.timeout(timeout_s), _Attempt(way)
     try:
         async with deadline:
-            return await _connect_to(await _addresses(host, port, resolver), host, tls)
+            return await attempt.run()
     except ssl.SSLError as error:
-        raise NoConnection(Failure.TLS, _tls_words(error)) from error
+        raise NoConnection(Failure.TLS, tls_words(error)) from error
     except OSError as error:
         if deadline.expired():
-            raise NoConnection(Failure.TIMEOUT, f"no connection within {timeout_s:g} s") from error
-        raise NoConnection(Failure.CONNECT, _words(error)) from error
+            raise attempt.late(timeout_s) from error
+        raise NoConnection(Failure.CONNECT, words(error)) from error
+
+
+class _Attempt:
+    """An attempt to connect, which knows how far it has got."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._resolving = self._at_the_proxy = False
+
+    async def run(self) -> Connection:
+        way = self._way
+        sock = await (self._straight() if way.proxy is None else self._through(way.proxy))
+        connection = Connection()
+        tls = way.trust.context() if way.trust else None
+        # Certificates name hosts without the dot at their end.
+        name = way.host.removesuffix(".") if tls else None
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
+        except BaseException:
+            connection.close()
+            sock.close()
+            raise
+        return connection
+
+    def late(self, timeout_s: float) -> NoConnection:
+        """What to raise when the time is over."""
+        if self._way.proxy is not None and self._at_the_proxy:
+            return self._way.proxy.fails(f"no connection through it within {timeout_s:g} s")
+        if self._resolving:
+            return NoConnection(Failure.TIMEOUT, f"{self._way.host} was not resolved within {timeout_s:g} s")
+        return NoConnection(Failure.TIMEOUT, f"no connection within {timeout_s:g} s")
+
+    async def _straight(self) -> socket.socket:
+        self._resolving = True
+        addresses = await _addresses(self._way.host, self._way.port, self._way.resolver)
+        self._resolving = False
+        return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+
+    async def _through(self, proxy: Proxy) -> socket.socket:
+        way = self._way
+        if literal(way.host) is not None:
+            await way.resolver(way.host, way.port)  # which may refuse; a name is for the proxy to resolve
+        self._at_the_proxy = True
+        try:
+            addresses = await _addresses(proxy.host, proxy.port, way.proxy_resolver)
+            sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+        except NoConnection as error:
+            raise proxy.fails(error.detail) from error
+        except OSError as error:
+            raise proxy.fails(words(error)) from error
+        try:
+            if way.trust is not None:
+                await open_tunnel(sock, proxy, authority(way.host, way.port))
+        except BaseException:
+            sock.close()
+            raise
+        self._at_the_proxy = False
+        return sock
 
 
 async def _addresses(host: str, port: int, resolver: Resolver) -> Sequence[AddrInfoType]:
     try:
         addresses = await resolver(host, port)
     except (OSError, UnicodeError) as error:
-        raise NoConnection(Failure.CONNECT, f"{host} cannot be resolved: {_words(error)}") from error
+        raise NoConnection(Failure.CONNECT, f"{host} cannot be resolved: {words(error)}") from error
     if not addresses:
         raise NoConnection(Failure.CONNECT, f"{host} cannot be resolved: it has no address")
     return addresses
-
-
-async def _connect_to(addresses: Sequence[AddrInfoType], host: str, tls: ssl.SSLContext | None) -> Connection:
-    sock = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
-    connection = Connection()
-    # Certificates name hosts without the dot at their end.
-    name = host.removesuffix(".") if tls else None
-    try:
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
-    except BaseException:
-        connection.close()
-        sock.close()
-        raise
-    return connection
-
-
-def translate(error: Exception, total_timeout_s: float) -> tuple[Failure, str]:
-    """What kind of failure an exception of an attempt is, and what to call it."""
-    match error:
-        case NoConnection():
-            return error.failure, error.detail
-        case BadAnswer():
-            return Failure.PROTOCOL, plain(str(error))
-        case TimeoutError() if error.errno is None:  # ours; the system's, which ends a connection, has a number
-            return Failure.TIMEOUT, f"no answer within {total_timeout_s:g} s"
-        case ssl.SSLError():
-            return Failure.TLS, _tls_words(error)
-        case OSError():
-            return Failure.RESET, _words(error)
-        case _:
-            return Failure.OTHER, plain(f"{type(error).__name__}: {error}")
-
-
-def plain(text: str, longest: int = 500) -> str:
-    """A stranger's text, safe to store and to show: one line, shortened, no control characters."""
-    text = text[:longest]
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _tls_words(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return plain(f"certificate verify failed: {error.verify_message}")
-    return error.reason.lower().replace("_", " ") if error.reason else plain(str(error))
-
-
-def _words(error: BaseException) -> str:
-    """An operating system's error by its number: the text differs between event loops."""
-    if isinstance(error, socket.gaierror):
-        return plain((error.strerror or str(error)).lower())
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    # Who hangs up in the middle of a handshake is a ConnectionResetError without words.
-    return plain(str(error)) or ("the connection was closed" if isinstance(error, ConnectionError) else "unknown error")

@@ -36,8 +36,8 @@ class Sums:
         return self.seconds / self.attempts if self.attempts else None
 
     def quantile_s(self, part: float) -> float | None:
-        """Which duration this part of the attempts did not exceed. Between the bounds of a bucket it is a guess; what is
-        beyond the last of them counts as that.
+        """Which duration this part of the attempts did not exceed. Between the bounds of a bucket it is a guess; what
+        is beyond the last of them counts as that.
         """
         rank, below = part * sum(self.buckets), 0
         for number, count in enumerate(self.buckets):

@@ -165,7 +165,7 @@ def test_no_connection() -> None:
 
     outcome = asyncio.run(run())
     assert outcome.error is Failure.TIMEOUT
-    assert classify(outcome) == "no connection within 0.2 s"
+    assert classify(outcome) == "receiver.example was not resolved within 0.2 s"
 
 
 def test_connection_refused() -> None:

@@ -69,8 +69,8 @@ def test_an_authority_of_the_file_is_trusted(authority: trustme.CA, ca_file: Pat
 
 def test_the_file_adds_to_the_authorities_of_the_system(ca_file: Path) -> None:
     to = Sender("https://localhost/", connect_timeout_s=1, total_timeout_s=1, ca_file=ca_file)
-    assert to._tls is not None
-    assert len(to._tls.get_ca_certs()) == 1 + len(ssl.create_default_context().get_ca_certs())
+    context = to._pool._connect.args[0].trust.context()
+    assert len(context.get_ca_certs()) == 1 + len(ssl.create_default_context().get_ca_certs())
 
 
 def test_a_changed_file_is_read_again(authority: trustme.CA, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_closed_during_the_handshake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(None, "no such file or directory"), (b"", "it holds no PEM certificate")]
+    ("content", "problem"), [(None, "cannot be read: No such file"), (b"", "holds no certificates in PEM form")]
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, problem: str) -> None:
     path = tmp_path / "ca.pem"

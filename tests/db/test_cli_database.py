@@ -22,7 +22,7 @@ def cli(database, tmp_path):
         f"database: {{dsn: '{make_conninfo(database, user=daemon)}', admin_dsn: '{database}', owner_role: {owner}}}\n"
         "webhooks:\n"
         "  w:\n"
-        "    url: https://a.example\n"
+        "    url: https://1.1.1.1/hook\n"  # nothing to resolve
         "    secret: 0123456789abcdef\n"
         "    tables: {public.orders: {fields: [id]}, 'public.\"Order Items\"': {actions: [truncate]}}\n"
     )

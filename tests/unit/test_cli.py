@@ -21,7 +21,7 @@ from cdc_hooks.errors import ConfigError, DatabaseError
 CONFIG = """\
 database: {{dsn: "host=127.0.0.1 port={port} dbname=shop user=daemon password=hunter22"}}
 webhooks:
-  w: {{url: https://a.example, secret: 0123456789abcdef, tables: [public.orders]}}
+  w: {{url: "{url}", secret: 0123456789abcdef, tables: [public.orders]}}
 tables: {{public.ordres: {{exclude: [card]}}}}
 """
 COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase"]
@@ -37,7 +37,7 @@ def config(tmp_path):
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         path = tmp_path / "config.yaml"
-        path.write_text(CONFIG.format(port=taken.getsockname()[1]))
+        path.write_text(CONFIG.format(port=taken.getsockname()[1], url="https://1.1.1.1/hook"))
         yield path
 
 
@@ -125,6 +125,36 @@ def test_check_for_scripts(config):
     assert said["configuration"]["webhooks"]["w"]["secret"] == ["**********"]
     assert "hunter22" not in ended.output
     assert "0123456789abcdef" not in ended.output
+
+
+@pytest.mark.parametrize(
+    ("url", "level", "says", "hint"),
+    [
+        (
+            "https://[::ffff:10.0.0.5]/x",
+            "error",
+            "is an IPv6 form of an IPv4 address (::ffff:0:0/96, 10.0.0.5)",
+            'write network: {allow: ["::ffff:',
+        ),
+        ("https://10.0.0.5/x", "error", "requests will be refused: 10.0.0.5 is private", '{allow: ["10.0.0.5"]}'),
+        ("https://127.0.0.1:9464/x", "error", "where cdc-hooks itself listens", "own port is refused in any case"),
+        ("https://nobody.invalid/x", "warning", "nobody.invalid cannot be resolved now: ", "this machine's resolver"),
+    ],
+)
+def test_check_says_where_requests_will_not_go(config, url, level, says, hint):
+    config.write_text(config.read_text().replace("https://1.1.1.1/hook", url))
+    said = json.loads(run("check", "--json", "-c", str(config)).stdout)["checks"]
+    (found,) = [one for one in said if one["subject"] == "webhook w"]
+    assert found["level"] == level
+    assert says in found["message"]
+    assert hint in found["hint"]
+
+
+def test_check_lets_a_proxy_resolve_names(config):
+    proxied = config.read_text().replace("https://1.1.1.1/hook", "https://nobody.invalid")
+    config.write_text(proxied + "network: {proxy: 'http://proxy.example:3128'}\n")
+    said = json.loads(run("check", "--json", "-c", str(config)).stdout)["checks"]
+    assert not [one for one in said if one["subject"] == "webhook w"]
 
 
 def test_the_dsn_on_the_command_line_comes_first(config):
