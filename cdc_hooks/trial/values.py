@@ -1,8 +1,8 @@
 """From what a column is made of to SQL for a plausible value of it. Pure.
 
 A value is written in PostgreSQL's own types only, those that look the same in JSON: a domain by what it is based on, an
-enum's label as text, a composite as JSON. So a role without USAGE on the schema of a type has samples of it, and no code
-of the database's users is run (the CHECK of a domain, the input function of an extension's type).
+enum's label as text, a composite as JSON. So a role without USAGE on the schema of a type has samples of it, and no
+code of the database's users is run (the CHECK of a domain, the input function of an extension's type).
 """
 
 from __future__ import annotations
