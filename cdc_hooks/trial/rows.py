@@ -91,7 +91,7 @@ def _reading(conn: Connection[Any], wanted: Wanted) -> Iterator[None]:
             yield
     except errors.QueryCanceled as error:
         raise DatabaseError(
-            f"table {wanted.table}: the database took longer than {STATEMENT_TIMEOUT_MS // 1000} s to read what is asked",
+            f"table {wanted.table}: nothing could be read within {STATEMENT_TIMEOUT_MS / 1000:g} s",
             hint="look for a lock on the table, and whether its key has an index",
         ) from error
 
