@@ -77,6 +77,10 @@ def advice(outcome: Outcome, url: str, fingerprints: Sequence[str], total_timeou
             return "look whether the receiver runs, and whether this machine reaches it: name, port, firewall"
         case Failure.RESET | Failure.PROTOCOL:
             return "look what answers at this address: perhaps it wants https:// instead of http://, or the reverse"
+        case Failure.FORBIDDEN:
+            return "if requests may go there, name its network or host in network.allow"
+        case Failure.PROXY:
+            return "look at the proxy, not at the receiver: the request did not get to it"
         case None:
             return _of_status(outcome.status or 0, fingerprints)
         case _:

@@ -253,6 +253,8 @@ def test_verdicts_on_partial_acknowledgements(body, delivered, words):
         (Outcome(error=Failure.TLS), "ca_file"),
         (Outcome(error=Failure.TIMEOUT), "the limit is 20 s (timeout.total)"),
         (Outcome(error=Failure.CONNECT), "firewall"),
+        (Outcome(error=Failure.FORBIDDEN), "network.allow"),
+        (Outcome(error=Failure.PROXY), "look at the proxy"),
         (Outcome(error=Failure.PROTOCOL), "https:// instead of http://"),
     ],
 )
