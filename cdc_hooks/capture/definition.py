@@ -207,10 +207,10 @@ def _function(
         table=re.sub(r"\s", " ", table.log_name),
         letter=literal(LETTERS[action]),
         table_name=literal(table.log_name),
-        key=_key(row, key),
-        old_key=_key("OLD", key),
+        key=key_json(row, key),
+        old_key=key_json("OLD", key),
         key_changed=_key_changed(key),
-        data=_json(row, columns),
+        data=row_json(row, columns),
         size=size(chosen, row),
         max_bytes=str(wanted.max_row_bytes),
         rows="old_rows" if action is Action.DELETE else "new_rows",
@@ -232,16 +232,17 @@ def _body(wanted: Wanted, action: Action, *, guarded: bool, keyed: bool) -> str:
     return ("update" if follows_key else "row") + ("_guarded" if guarded else "")
 
 
-def _key(row: str, key: tuple[Column, ...]) -> str:
+def key_json(row: str, key: tuple[Column, ...]) -> str:
+    """SQL for the key's JSON as text: of a row by this name."""
     if not key:
         return "NULL"
     if len(key) == 1:
         return f"pg_catalog.to_json({row}.{key[0].sql_name})::pg_catalog.text"
-    return _json(row, key)
+    return row_json(row, key)
 
 
-def _json(row: str, columns: tuple[Column, ...] | None) -> str:
-    """The row's JSON: of all columns that it has when it is written, or of these."""
+def row_json(row: str, columns: tuple[Column, ...] | None) -> str:
+    """SQL for the row's JSON as text: of all columns that it has when it is written, or of these."""
     if columns is None:
         return f"pg_catalog.row_to_json({row}.*)::pg_catalog.text"
     return template("json_of_columns", columns=_list(row, columns)).strip()

@@ -37,7 +37,7 @@ def plan(
     edition = edition or installation.packaged()
     there = installation.look(conn, roles, edition)
     catalog = look_at_tables(conn, [one.table for one in wanted])
-    check_names(wanted, catalog, _all_tables(conn))
+    check_names(wanted, catalog, all_tables(conn))
     states = {
         one.table: compare(captures(one, catalog.tables[one.table]), catalog.tables[one.table], catalog)
         for one in wanted
@@ -204,5 +204,6 @@ def _check_foreign(states: Sequence[CaptureState]) -> None:
                 raise DatabaseError(trigger.detail, hint="drop or rename it, and apply again")
 
 
-def _all_tables(conn: Connection[Any]) -> list[str]:
+def all_tables(conn: Connection[Any]) -> list[str]:
+    """SQL names of the tables that could be captured: for the nearest one where a name is wrong."""
     return [row[0] for row in conn.execute(sql.queries("capture")["all_tables"].encode())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -14,6 +14,7 @@ from cdc_hooks.cli.connect import admin_dsn, connected
 from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
+from cdc_hooks.model import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,6 +136,32 @@ def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int
             report = replace(report, captures=capturing.faults(connection, config))
     showing.show(report, as_json=as_json)
     return 0
+
+
+@main.command("test")
+@click.argument("webhook")
+@config_option
+@click.option("--table", metavar="TABLE", help="One of the webhook's tables. Else its first.")
+@click.option(
+    "--action", type=click.Choice([str(one) for one in Action]), help="One of the table's actions. Else its first."
+)
+@click.option("--row", metavar="KEY", help="Send a row as it stands: 17, or a=1,b=x. Needs SELECT on the table.")
+@click.option("--data", type=click.File("rb"), metavar="FILE", help="Send this row, a JSON object; - is stdin.")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="So many events of the row.")
+@click.option("--dry-run", is_flag=True, help="Show the request, and send nothing.")
+@dsn_option
+@json_option
+@click.pass_obj
+def try_out(session: Session, /, **options: Any) -> int:
+    """Send a webhook a signed test, and say whether it would count as delivered. Without options a made-up row.
+
+    It is marked by the header cdc-hooks-test. Nothing is recorded of it.
+    """
+    if options["row"] is not None and options["data"] is not None:
+        raise click.UsageError("--row and --data cannot be used together.")
+    from cdc_hooks.cli import trying  # noqa: PLC0415
+
+    return trying.run(session.config(), trying.Wish(**options))
 
 
 @main.command()

@@ -145,7 +145,7 @@ def _own_proxy(url: str) -> str:
 def _header_name(name: str) -> str:
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"{show_key(name)!r} is not a header's name: letters, digits and '-'")
-    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
+    if name.lower() in _OWN_HEADERS or name.lower().startswith(("webhook-", "cdc-hooks-")):
         raise ValueError(f"{name} is set by cdc-hooks itself and cannot be changed")
     return name
 

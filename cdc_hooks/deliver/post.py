@@ -106,13 +106,17 @@ class Sender:
             return Outcome(error=failed.failure, detail=failed.detail, duration_s=duration)
         return _outcome(answer, duration)
 
+    def head(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """All that is sent before the body: the request line and the headers, with what is secret in them."""
+        return b"%b%bcontent-length: %d\r\n\r\n" % (self._head, _lines(headers), len(body))
+
     async def aclose(self) -> None:
         """Close all connections. Safe to repeat."""
         await self._pool.aclose()
 
     async def _request(self, body: bytes, headers: Mapping[str, str]) -> Connection:
         """A connection with the beginning of an answer. It has one of the places, until it is let go."""
-        head = b"%b%bcontent-length: %d\r\n\r\n" % (self._head, _lines(headers), len(body))
+        head = self.head(body, headers)
         deadline = asyncio.get_running_loop().time() + self._total_timeout_s
         connection = await self._place(deadline)
         try:
@@ -204,7 +208,7 @@ def _fixed(configured: Mapping[str, str]) -> dict[str, str]:
                 f"the header {plain(name)} cannot be sent",
                 hint="a name has letters, digits and '-'; a value has one line, and no characters beyond Latin-1",
             )
-        if lower not in _FRAMING and not lower.startswith("webhook-"):  # each message has its own
+        if lower not in _FRAMING and not lower.startswith(("webhook-", "cdc-hooks-")):  # each message has its own
             fixed[lower] = value
     return fixed | {
         "content-type": "application/json",

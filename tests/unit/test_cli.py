@@ -24,7 +24,7 @@ webhooks:
   w: {{url: "{url}", secret: 0123456789abcdef, tables: [public.orders]}}
 tables: {{public.ordres: {{exclude: [card]}}}}
 """
-COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase"]
+COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase", "test"]
 
 
 def run(*args, **env):
@@ -62,6 +62,11 @@ def test_every_command_explains_itself(command):
         (["remove", "--all", "public.orders"], "Name the tables, or say --all."),
         (["demo", "--seconds", "0"], "Invalid value for '--seconds'"),
         (["plan", "--nope"], "No such option"),
+        (["test"], "Missing argument 'WEBHOOK'"),
+        (["test", "w", "--row", "1", "--data", "-"], "--row and --data cannot be used together."),
+        (["test", "w", "--data", "/nowhere.json"], "No such file or directory"),
+        (["test", "w", "--action", "upsert"], "Invalid value for '--action'"),
+        (["test", "w", "--count", "0"], "Invalid value for '--count'"),
     ],
 )
 def test_wrong_usage_is_status_2(args, what):
@@ -96,7 +101,9 @@ def test_where_the_configuration_is_looked_for(tmp_path):
     assert named("-c", "/nowhere/a.yaml", "check", "--config", "/nowhere/b.yaml") == "/nowhere/b.yaml"
 
 
-@pytest.mark.parametrize("args", [["plan"], ["apply"], ["remove", "--all", "--yes"], ["status"], ["rebase", "--yes"]])
+@pytest.mark.parametrize(
+    "args", [["plan"], ["apply"], ["remove", "--all", "--yes"], ["status"], ["rebase", "--yes"], ["test", "w"]]
+)
 def test_a_database_that_is_not_there(args, config):
     ended = run(*args, "-c", str(config))
     assert ended.exit_code == 1

@@ -156,6 +156,11 @@ def test_the_file_is_right_without_changes():
             "    auth: {header: {name: Webhook-Id, value: b}}",
             "webhooks.w.auth.header.name: Webhook-Id is set by cdc-hooks itself",
         ),
+        (
+            "more",
+            "    headers: {CDC-Hooks-Test: 'true'}",
+            "CDC-Hooks-Test is set by cdc-hooks itself",
+        ),
         ("more", '    headers: {X-A: "a\\r\\nb"}', "webhooks.w.headers.X-A: a header's value has only printable ASCII"),
         ("more", "    headers: {'X A': a}", "webhooks.w.headers[X A]: 'X A' is not a header's name"),
         (
