@@ -21,6 +21,9 @@ from cdc_hooks.demo.postgres import PostgresServer, wheel_bin_dir
 DATA = Path(sysconfig.get_path("data"))
 EXAMPLE = DATA / "share" / "cdc-hooks" / "config.example.yaml"
 UNIT = EXAMPLE.with_name("cdc-hooks.service")
+MONITORING = [
+    EXAMPLE.parent / "monitoring" / f"cdc-hooks.{kind}" for kind in ("rules.yml", "rules.test.yml", "dashboard.json")
+]
 TABLES = """
 CREATE TABLE orders (id int PRIMARY KEY, number text, status text, total numeric);
 CREATE TABLE customers (id int PRIMARY KEY, name text);
@@ -33,6 +36,7 @@ def main() -> None:
     assert find_spec("tests") is None, "the tests are in the wheel"
     names = {path.name for path in files("cdc-hooks") or []}
     assert {"py.typed", "LICENSE", "schema.sql", EXAMPLE.name, UNIT.name} <= names, sorted(names)
+    assert all(path.is_file() for path in MONITORING), MONITORING
     binaries = wheel_bin_dir(18)
     assert binaries is not None, "there is no server in the environment"
     with PostgresServer(binaries, durable=False) as server:

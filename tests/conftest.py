@@ -31,6 +31,8 @@ HOW_TO_GET = {
     "systemd-analyze": "apt-get install systemd",
     "npm": "apt-get install npm",
     "pgbouncer": "apt-get install pgbouncer",
+    "Go": "apt-get install golang-go",
+    "PHP": "apt-get install php-cli",
 }
 _LEFT_OUT = " is not on this machine"
 _servers: dict[int, PostgresServer] = {}
