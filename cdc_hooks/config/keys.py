@@ -37,13 +37,18 @@ def annotation_of(field: FieldInfo) -> Any:
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
+def key_of(name: str, field: FieldInfo) -> str:
+    """What a field is called in the file: a word of Python's, such as from, is no name of a field."""
+    return field.alias or name
+
+
 def keys_at(place: Place) -> tuple[str, ...]:
     """The keys of a section; none where the keys are the operator's names."""
     return tuple(
-        key
+        key_of(name, field)
         for known, _ in _at(place)
         if isinstance(known, type) and issubclass(known, BaseModel)
-        for key in known.model_fields
+        for name, field in known.model_fields.items()
     )
 
 
@@ -79,5 +84,7 @@ def _below(known: Any, step: str | int) -> Iterator[tuple[Any, tuple[Any, ...]]]
         yield from unfold(get_args(known)[1])
     elif get_origin(known) is tuple and isinstance(step, int):
         yield from unfold(get_args(known)[0])
-    elif isinstance(known, type) and issubclass(known, BaseModel) and step in known.model_fields:
-        yield from unfold(annotation_of(known.model_fields[str(step)]))
+    elif isinstance(known, type) and issubclass(known, BaseModel):
+        for name, field in known.model_fields.items():
+            if key_of(name, field) == step:
+                yield from unfold(annotation_of(field))
