@@ -65,6 +65,19 @@ class Plan:
         )
 
 
+def notice_sender(config: Config) -> Sender:
+    """A sender to notify.webhook, which must be configured."""
+    webhook = config.notify.webhook
+    assert webhook is not None
+    return Sender(
+        str(webhook.url),
+        connect_timeout_s=webhook.timeout.connect,
+        total_timeout_s=webhook.timeout.total,
+        ca_file=None if webhook.ca_file is None else Path(webhook.ca_file),
+        headers=webhook.headers,
+    )
+
+
 def _policy(webhook: Webhook) -> Policy:
     retry, breaker = webhook.retry, webhook.breaker
     return Policy(

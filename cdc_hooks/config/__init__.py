@@ -15,7 +15,7 @@ from cdc_hooks.config.models import (
     TableRules,
     WhenFull,
 )
-from cdc_hooks.config.notify import Cause, Email, NoticeWebhook, Notify, Tls
+from cdc_hooks.config.notify import Email, NoticeWebhook, Notify, Tls
 from cdc_hooks.config.policy import PRESETS, Breaker, OnExhausted, OnPoison, Preset, Retry
 from cdc_hooks.config.redact import redacted
 from cdc_hooks.config.webhook import Auth, BatchLimits, Ordering, Start, TableWish, Timeout, Webhook
@@ -27,7 +27,6 @@ __all__ = [
     "Auth",
     "BatchLimits",
     "Breaker",
-    "Cause",
     "ChangeLog",
     "Config",
     "Database",

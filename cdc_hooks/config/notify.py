@@ -21,24 +21,12 @@ from cdc_hooks.config.credentials import (
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import HeaderName, HeaderValue, Kind, Seconds, Url, as_list, distinct, header_names_once
 from cdc_hooks.config.webhook import Timeout
+from cdc_hooks.model import Cause
 
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _DOMAIN = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*"
 _ADDRESS = re.compile(rf"{_LOCAL}@{_DOMAIN}")
 _SMTP_HOST = re.compile(rf"{_DOMAIN}\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-
-
-class Cause(StrEnum):
-    """What somebody may be told of."""
-
-    PAUSED = "paused"
-    SICK = "sick"
-    RECOVERED = "recovered"
-    DEAD_LETTER = "dead_letter"
-    DISK_BUDGET = "disk_budget"
-    DISK_FULL = "disk_full"
-    CAPTURE = "capture"
-    GAP = "gap"
 
 
 class Tls(StrEnum):
@@ -143,7 +131,7 @@ class Notify(Section):
     interval: Seconds = Field(default=3600.0, ge=1)
     """Of each cause and webhook at most one notice in this time; what happens meanwhile is counted."""
     on: Annotated[tuple[Cause, ...], BeforeValidator(as_list), AfterValidator(distinct)] = tuple(Cause)
-    """What is told. sick: all is held back as the endpoint fails; disk_budget: from 80 % on; disk_full: from 100 % on."""
+    """What is told. sick: the endpoint fails and all is held back; disk_budget: at 80 % of it; disk_full: at 100 %."""
     webhook: NoticeWebhook | None = None
     email: Email | None = None
 
