@@ -55,7 +55,9 @@ class _Entry:
 
 
 class Book:
-    """What was told, and what waits for the end of an interval. Holds at most ``most`` entries."""
+    """What was told, and what waits for the end of an interval. Of more than ``most`` causes at webhooks that are told
+    of within an interval, and the recoveries of these, nothing is known or told.
+    """
 
     def __init__(self, interval_s: float, on: Collection[Cause], most: int = MOST_ENTRIES) -> None:
         self.interval_s = interval_s
@@ -112,7 +114,9 @@ class Book:
     def _offer(self, key: Key, occurrence: Occurrence, now: float) -> Told | None:
         entry = self._entries.get(key)
         if entry is None:
-            return self._tell(key, occurrence, now) if self._has_room(now) else None
+            # A recovery has its room from its trouble.
+            has_room = key[0] is Cause.RECOVERED or self._has_room(now)
+            return self._tell(key, occurrence, now) if has_room else None
         if self._is_over(entry, now):
             return self._tell(key, occurrence, now)
         entry.waiting = occurrence

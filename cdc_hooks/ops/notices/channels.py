@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException, SMTPTimeoutError
 
@@ -99,11 +100,18 @@ async def _hand_over(email: Email, notices: Sequence[Notice], host: str) -> str:
         await client.connect()
         refused, answer = await client.send_message(message, sender=email.from_, recipients=list(email.to))
         with suppress(SMTPException, OSError):  # it is handed over: what comes now changes nothing
-            await client.quit(timeout=QUIT_S)
+            await client.execute_command(b"QUIT", timeout=QUIT_S)
     finally:
-        client.close()
+        _hang_up(client)
     said = plain(f"answered: {answer}", longest=200)
     return said + "".join(f"; {address} was refused: {_answer(why)}" for address, why in refused.items())
+
+
+def _hang_up(client: SMTP) -> None:
+    """At once: an orderly end of TLS waits for the other side, which may be the one that hangs."""
+    if client.transport is not None:
+        cast("asyncio.WriteTransport", client.transport).abort()
+    client.close()
 
 
 def _answer(response: object) -> str:

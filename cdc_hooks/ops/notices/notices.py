@@ -53,6 +53,7 @@ class Notices:
     def tell(self, cause: Cause, webhook: str | None, what: str, hint: str) -> None:
         """Tell somebody, unless the same was told within the interval: then it is counted, and told at its end."""
         try:
+            webhook = None if webhook is None else _one_line(webhook)
             occurrence = Occurrence(_one_line(what), _one_line(hint), time.time())
             told = self._book.occurred(cause, webhook, occurrence, self._clock())
             if told is None:
