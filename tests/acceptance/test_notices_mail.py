@@ -238,7 +238,11 @@ def test_a_mail_is_tried_again_with_the_same_id_and_then_given_up_on(monkeypatch
 
     with mail_server(answers=["451 later"] * 3 + ["451 later", "250 OK"]) as box, capture_logs() as log:
         asyncio.run(run(box.port))
-    assert [line["event"] for line in log] == ["notice_retried"] * 2 + ["notice_failed", "notice_retried", "notice_sent"]
+    assert [line["event"] for line in log] == ["notice_retried"] * 2 + [
+        "notice_failed",
+        "notice_retried",
+        "notice_sent",
+    ]
     assert len({line["id"] for line in log}) == 2
     assert box.mails[0]["Message-ID"] == f"<{log[-1]['id']}@shop.example>"
     for outcome in ("sent", "failed"):
