@@ -84,8 +84,7 @@ class Chores:
     async def _keep_budget(self, log_bytes: int, services: Collection[Service], config: Config) -> int:
         """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then."""
         budget = config.change_log
-        if budget.max_bytes is not None:
-            self._tell_of_budget(log_bytes, budget.max_bytes)
+        before = self._filled
         while budget.max_bytes is not None and log_bytes > budget.max_bytes:
             dropped = await self._keeper.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
             if dropped is None:
@@ -103,15 +102,16 @@ class Chores:
             for service in services:
                 if service.worker is not None:
                     service.worker.look_for_gaps()
+        self._filled = log_bytes / budget.max_bytes if budget.max_bytes else 0.0
+        if budget.max_bytes is not None:
+            self._tell_of_budget(before, log_bytes, budget.max_bytes)
         return log_bytes
 
-    def _tell_of_budget(self, log_bytes: int, max_bytes: int) -> None:
-        """When it comes above one of the marks; not again while it stays there."""
-        before, self._filled = self._filled, log_bytes / max_bytes
+    def _tell_of_budget(self, before: float, log_bytes: int, max_bytes: int) -> None:
+        """When it has come above one of the marks; not again while it stays there."""
         what = f"it has {rough_size(log_bytes)} of {rough_size(max_bytes)} on disk"
         if before <= 1 < self._filled:
-            self._notices.tell(
-                Cause.DISK_FULL, None, what, f"{_BEHIND}, and make change_log.max_bytes larger if need be"
-            )
-        elif before < NEARLY <= self._filled:
+            hint = f"{_BEHIND}, and make change_log.max_bytes larger if need be"
+            self._notices.tell(Cause.DISK_FULL, None, f"{what}; nothing is dropped", hint)
+        elif before < NEARLY <= self._filled <= 1:
             self._notices.tell(Cause.DISK_BUDGET, None, what, _BEHIND)

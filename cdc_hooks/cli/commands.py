@@ -153,6 +153,7 @@ def resume(session: Session, webhook: str) -> int:
 
 
 @main.group()
+@config_option
 def notify() -> None:
     """Those who are told when something needs a person."""
 

@@ -55,7 +55,9 @@ def keys_at(place: Place) -> tuple[str, ...]:
 def values_at(place: Place, *, of_key: bool = False) -> tuple[str, ...]:
     """The words that a value may be, or, ``of_key``, that the key itself may be; none where it is free."""
     if not of_key:
-        return tuple(value for known, _ in _at(place) for value in words_of(known))
+        # What stands where a list is wanted is a list of one.
+        kinds = [kind for known, _ in _at(place) for kind in (known, *(of_list for of_list, _ in _items_of(known)))]
+        return tuple(value for kind in kinds for value in words_of(kind))
     keys = (get_args(known)[0] for known, _ in _at(place[:-1]) if get_origin(known) is dict)
     return tuple(value for key in keys for known, _ in unfold(key) for value in words_of(known))
 
@@ -77,6 +79,10 @@ def _at(place: Place) -> list[tuple[Any, tuple[Any, ...]]]:
     for step in place:
         found = [below for known, _ in found for below in _below(known, step)]
     return found
+
+
+def _items_of(known: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    return _below(known, 0) if get_origin(known) is tuple else iter(())
 
 
 def _below(known: Any, step: str | int) -> Iterator[tuple[Any, tuple[Any, ...]]]:

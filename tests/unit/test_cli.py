@@ -24,7 +24,7 @@ webhooks:
   w: {{url: https://a.example, secret: 0123456789abcdef, tables: [public.orders]}}
 tables: {{public.ordres: {{exclude: [card]}}}}
 """
-COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase"]
+COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase", "notify"]
 
 
 def run(*args, **env):

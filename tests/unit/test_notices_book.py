@@ -1,6 +1,7 @@
 """What may be told now, given what was told when: at most one of each cause, webhook and interval."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -68,8 +69,11 @@ def played(*events, on=tuple(Cause), interval_s=HOUR, until=None):
         ),
         pytest.param(
             [(0, SICK), (HOUR, SICK), (2 * HOUR, SICK), (2.1 * HOUR, RECOVERED), (2.2 * HOUR, SICK)],
-            [(0, "sick", 0), (HOUR, "sick", 0), (2 * HOUR, "sick", 0), (2.1 * HOUR, "recovered", 0)]
-            + [(2.2 * HOUR, "sick", 0)],
+            [
+                *((n * HOUR, "sick", 0) for n in range(3)),
+                (2.1 * HOUR, "recovered", 0),
+                (2.2 * HOUR, "sick", 0),
+            ],
             id="after a long outage the next one is told at once",
         ),
         pytest.param(
@@ -118,7 +122,7 @@ def test_never_more_than_the_interval_allows(seed):
         events.append((now, pick.choice([SICK, PAUSED, RECOVERED, DEAD, DEAD])))
     told = played(*events, until=now + 2 * HOUR)
     dead = [at for at, cause, _ in told if cause == "dead_letter"]
-    assert all(after - before >= HOUR for before, after in zip(dead, dead[1:], strict=False))
+    assert all(after - before >= HOUR for before, after in pairwise(dead))
     for trouble in ("sick", "paused"):
         outages, lasting = [], False
         for at, cause, _ in told:
@@ -126,7 +130,7 @@ def test_never_more_than_the_interval_allows(seed):
                 outages.append(at)
             lasting = cause == trouble or (lasting and cause != "recovered")
         assert len(outages) > 5
-        assert all(after - before >= HOUR for before, after in zip(outages, outages[1:], strict=False))
+        assert all(after - before >= HOUR for before, after in pairwise(outages))
     troubled = False
     for _, cause, _ in told:
         assert cause != "recovered" or troubled
