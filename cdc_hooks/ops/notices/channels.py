@@ -92,12 +92,12 @@ async def _hand_over(email: Email, notices: Sequence[Notice], host: str) -> str:
         use_tls=email.tls is Tls.TLS,
         start_tls=email.tls is Tls.STARTTLS,
         tls_context=tls_context(None if email.ca_file is None else Path(email.ca_file)) if encrypted else None,
-        username=email.user,
-        password=None if email.password is None else email.password.get_secret_value(),
     )
     message = mail(notices, host, email.from_, email.to)
     try:
         await client.connect()
+        if email.user is not None and email.password is not None:
+            await client.login(email.user, email.password.get_secret_value())
         refused, answer = await client.send_message(message, sender=email.from_, recipients=list(email.to))
         with suppress(SMTPException, OSError):  # it is handed over: what comes now changes nothing
             await client.execute_command(b"QUIT", timeout=QUIT_S)
