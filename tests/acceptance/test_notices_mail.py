@@ -176,6 +176,25 @@ def test_a_server_that_never_comes_to_the_point(talk: Any) -> None:
     asyncio.run(run())
 
 
+async def _takes_its_time(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+    stream.write(b"220 welcome\r\n")
+    while line := await reader.readline():
+        await asyncio.sleep(0.2)
+        stream.write(b"354 go on\r\n" if line == b"DATA\r\n" else b"250 OK\r\n")
+
+
+def test_the_time_is_for_the_whole_mail_and_not_for_each_answer() -> None:
+    async def run() -> None:
+        async with listening(_takes_its_time) as to:
+            port = to._pool._connect.args[1]  # type: ignore[attr-defined]
+            email = configured(port, host="127.0.0.1", timeout="500ms").notify.email
+            assert email is not None
+            with pytest.raises(NotSent, match=r"no answer within 0\.5 s"):
+                await to_email(email, "db-1")([PAUSED])
+
+    asyncio.run(run())
+
+
 def test_no_header_can_be_smuggled_in() -> None:
     async def run(port: int) -> None:
         notices = Notices(Metrics())
@@ -203,6 +222,8 @@ def test_several_things_at_once_are_one_mail_and_are_counted_by_themselves() -> 
         notices.configure(configured(port), lambda: pytest.fail("there is no webhook"))
         running = asyncio.create_task(notices.run())
         notices.tell(Cause.PAUSED, "order-sync", "410 Gone", "resume it")
+        for _ in range(9):  # it is seen, and nothing sent yet
+            await asyncio.sleep(0)
         notices.tell(Cause.DEAD_LETTER, "order-sync", "answered 500", "resend it")
         notices.tell(Cause.DEAD_LETTER, "order-sync", "answered 500", "resend it")
         notices.tell(Cause.CAPTURE, None, "public.orders: a trigger is missing", "apply")
