@@ -14,11 +14,11 @@ from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.resolve import Lookups, vetted
 from cdc_hooks.deliver.sign import Key, hmac_key
 from cdc_hooks.errors import ConfigError
+from cdc_hooks.reach import Reach
 from cdc_hooks.shape import Shape, Subscription
 
 if TYPE_CHECKING:
     from cdc_hooks.config import Config, TableCapture, Webhook
-    from cdc_hooks.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,21 @@ class Plan:
             resolver=vetted(reach.rules, Lookups()),
             proxy=reach.proxy_of(webhook),
         )
+
+
+def notice_sender(config: Config) -> Sender:
+    """A sender to notify.webhook, which must be configured."""
+    webhook, reach = config.notify.webhook, Reach.of(config)
+    assert webhook is not None
+    return Sender(
+        str(webhook.url),
+        connect_timeout_s=webhook.timeout.connect,
+        total_timeout_s=webhook.timeout.total,
+        ca_file=webhook.ca_file,
+        headers=webhook.headers,
+        resolver=vetted(reach.rules, Lookups()),
+        proxy=reach.proxy,
+    )
 
 
 def _policy(webhook: Webhook) -> Policy:

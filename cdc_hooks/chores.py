@@ -10,14 +10,21 @@ import structlog
 from cdc_hooks import assembly
 from cdc_hooks.changelog.housekeeping import Housekeeper
 from cdc_hooks.config import Config, WhenFull
+from cdc_hooks.config.units import rough_size
+from cdc_hooks.model import Cause
 from cdc_hooks.ops.capture_watch import CaptureWatch
 from cdc_hooks.ops.health import Health
 from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.ops.notices import Notices
 from cdc_hooks.service import Service
 
 NOTES_S = 2.0
 TIDY_S = 60.0
 AUDIT_S = 60.0
+
+NEARLY = 0.8
+"""From this part of the disk budget on somebody is told."""
+_BEHIND = "see cdc-hooks status for the webhook that is behind"
 
 log = structlog.get_logger()
 
@@ -25,11 +32,15 @@ log = structlog.get_logger()
 class Chores:
     """Each is a coroutine that does it once."""
 
-    def __init__(self, keeper: Housekeeper, watch: CaptureWatch, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, keeper: Housekeeper, watch: CaptureWatch, health: Health, metrics: Metrics, notices: Notices
+    ) -> None:
         self._keeper = keeper
         self._watch = watch
         self._health = health
         self._metrics = metrics
+        self._notices = notices
+        self._filled = 0.0
 
     async def write_notes(self, services: Collection[Service], newest_tick: int) -> None:
         """What status shows, and how far each webhook is behind."""
@@ -77,6 +88,7 @@ class Chores:
     async def _keep_budget(self, log_bytes: int, services: Collection[Service], config: Config) -> int:
         """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then."""
         budget = config.change_log
+        before = self._filled
         while budget.max_bytes is not None and log_bytes > budget.max_bytes:
             dropped = await self._keeper.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
             if dropped is None:
@@ -89,7 +101,21 @@ class Chores:
                 break
             log_bytes, _ = await self._keeper.sizes()
             log.error("log_dropped", partition=dropped, bytes=log_bytes, max_bytes=budget.max_bytes)
+            what = f"it was above {rough_size(budget.max_bytes)}, and its oldest part was dropped"
+            self._notices.tell(Cause.DISK_FULL, None, what, f"{_BEHIND}: it may have missed changes")
             for service in services:
                 if service.worker is not None:
                     service.worker.look_for_gaps()
+        self._filled = log_bytes / budget.max_bytes if budget.max_bytes else 0.0
+        if budget.max_bytes is not None:
+            self._tell_of_budget(before, log_bytes, budget.max_bytes)
         return log_bytes
+
+    def _tell_of_budget(self, before: float, log_bytes: int, max_bytes: int) -> None:
+        """When it has come above one of the marks; not again while it stays there."""
+        what = f"it has {rough_size(log_bytes)} of {rough_size(max_bytes)} on disk"
+        if before <= 1 < self._filled:
+            hint = f"{_BEHIND}, and make change_log.max_bytes larger if need be"
+            self._notices.tell(Cause.DISK_FULL, None, f"{what}; nothing is dropped", hint)
+        elif before < NEARLY <= self._filled <= 1:
+            self._notices.tell(Cause.DISK_BUDGET, None, what, _BEHIND)

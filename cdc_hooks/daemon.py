@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvloop
 
-from cdc_hooks import __version__
+from cdc_hooks import __version__, assembly
 from cdc_hooks.changelog import registry
 from cdc_hooks.changelog.connection import ConnectionLost, connect, settle_session
 from cdc_hooks.changelog.lease import BEAT_S, Lease, new_holder, release_lead, take_lead
@@ -28,7 +28,8 @@ from cdc_hooks.ops import systemd
 from cdc_hooks.ops.health import Health
 from cdc_hooks.ops.http import OpsServer, Readiness
 from cdc_hooks.ops.metrics import Metrics
-from cdc_hooks.term import Term
+from cdc_hooks.ops.notices import Notices
+from cdc_hooks.term import Term, cancel
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -37,6 +38,8 @@ RECONNECT_MAX_S = 10.0
 STUCK_S = 60.0
 """Waiting for the database or for the lead, the daemon asks again more often than this; else it is stuck."""
 RELEASE_S = 2.0
+FAREWELL_S = 5.0
+"""How long the daemon, when it stops, tries to send the notices that are not sent yet."""
 
 log = structlog.get_logger()
 
@@ -54,7 +57,8 @@ class Daemon:
         self._path = path
         self._holder = new_holder()
         self._metrics = Metrics()
-        self._health = Health(self._metrics)
+        self._notices = Notices(self._metrics)
+        self._health = Health(self._metrics, self._notices)
         self._readiness = Readiness(ready=False, why="starting")
         token = config.metrics.token
         self._server = OpsServer(
@@ -78,9 +82,13 @@ class Daemon:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         watchdog = asyncio.create_task(systemd.feed_watchdog(self._gets_on))
+        self._configure_notices()
+        telling = asyncio.create_task(self._notices.run())
         try:
             await self._serve()
         finally:
+            await self._notices.flush(FAREWELL_S)
+            await cancel(telling)
             watchdog.cancel()
             systemd.notify("STOPPING=1")
             await self._server.stop()
@@ -126,6 +134,7 @@ class Daemon:
                 lease=lease,
                 health=self._health,
                 metrics=self._metrics,
+                notices=self._notices,
             )
             self._term = term
             term.reload(self._config)  # which may have come meanwhile
@@ -186,13 +195,19 @@ class Daemon:
         else:
             log.info("reloading", config=str(self._path))
             self._config = config
+            self._configure_notices()
             if self._term is not None:
                 self._term.reload(config)
         if self._readiness.ready:
             systemd.notify("READY=1")
 
+    def _configure_notices(self) -> None:
+        config = self._config
+        self._notices.configure(config, lambda: assembly.notice_sender(config))
+
     def _stand_by(self) -> None:
         self._lease = None
+        self._notices.stand_by()
         self._metrics.stand_by()
 
     def _gets_on(self) -> bool:

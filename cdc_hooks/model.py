@@ -15,6 +15,22 @@ class Action(StrEnum):
     TRUNCATE = "truncate"
 
 
+class Cause(StrEnum):
+    """What a person may be told of, when one is needed."""
+
+    PAUSED = "paused"
+    SICK = "sick"
+    """Its endpoint fails, and the whole webhook is held back."""
+    RECOVERED = "recovered"
+    DEAD_LETTER = "dead_letter"
+    DISK_BUDGET = "disk_budget"
+    """Near, and from DISK_FULL on at it or above."""
+    DISK_FULL = "disk_full"
+    CAPTURE = "capture"
+    """Triggers are not as they should be."""
+    GAP = "gap"
+
+
 class Change(NamedTuple):
     """One captured row event, as it stands in the change log.
 

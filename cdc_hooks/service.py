@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -147,6 +148,7 @@ class Service:
                 reader=stages.reader,
                 head=stages.head,
                 epoch_of=stages.epoch_of,
+                on_gap=partial(stages.health.missed, self.name),
                 max_wait_s=plan.max_wait_s,
             )
             if self._leaving.is_set():

@@ -26,6 +26,7 @@ from cdc_hooks.errors import DatabaseError
 from cdc_hooks.ops.capture_watch import CaptureWatch
 from cdc_hooks.ops.health import Health
 from cdc_hooks.ops.metrics import Metrics
+from cdc_hooks.ops.notices import Notices
 from cdc_hooks.reach import Reach
 from cdc_hooks.service import Service, Stages
 
@@ -76,6 +77,7 @@ class Term:
         lease: Lease,
         health: Health,
         metrics: Metrics,
+        notices: Notices,
     ) -> Term:
         """Connect, and settle what must be settled before anything is sent. ``stack`` closes the connections."""
 
@@ -112,7 +114,7 @@ class Term:
             pulse=Pulse(journal, head, listener.bell, doorbell=why_no_doorbell is None, on_read=metrics.read),
             listener=listener,
             keeper=keeper,
-            chores=Chores(keeper, CaptureWatch(tidy, metrics), health, metrics),
+            chores=Chores(keeper, CaptureWatch(tidy, metrics, notices), health, metrics, notices),
             why_no_doorbell=why_no_doorbell,
         )
 

@@ -189,6 +189,22 @@ def resume(session: Session, webhook: str) -> int:
     return 0
 
 
+@main.group()
+@config_option
+def notify() -> None:
+    """Those who are told when something needs a person."""
+
+
+@notify.command("test")
+@config_option
+@click.pass_obj
+def notify_test(session: Session) -> int:
+    """Send a test notice on each configured channel now, and say whether it got through."""
+    from cdc_hooks.cli import notifying  # noqa: PLC0415
+
+    return notifying.try_channels(session.config())
+
+
 @main.command()
 @config_option
 @dsn_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cdc_hooks.cli.output import ago, print_json, print_table
-from cdc_hooks.config.units import format_size
+from cdc_hooks.config.units import rough_size
 
 if TYPE_CHECKING:
     from cdc_hooks.ops.status import StatusReport, WebhookStatus
@@ -29,7 +29,7 @@ def show(report: StatusReport, *, as_json: bool) -> None:
     else:
         since = ago((now - report.daemon_since).total_seconds()) if report.daemon_since else "-"
         click.echo(f"daemon: {report.daemon}, for {since}")
-    click.echo(f"change log: {_rough_size(report.log_bytes)}\n")
+    click.echo(f"change log: {rough_size(report.log_bytes)}\n")
     print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks])
     _show_statistics(report)
     for line in report.captures:
@@ -71,9 +71,3 @@ def _row(webhook: WebhookStatus, now: datetime) -> list[str]:
         f"{ago((now - success).total_seconds())} ago" if success else "never",
         webhook.summary,
     ]
-
-
-def _rough_size(size: int) -> str:
-    """To three digits or so; the exact one is in --json."""
-    unit = next((unit for unit in (2**30, 2**20, 2**10) if size >= 10 * unit), 1)
-    return format_size(size // unit * unit)

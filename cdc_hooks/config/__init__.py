@@ -15,6 +15,7 @@ from cdc_hooks.config.models import (
     TableRules,
     WhenFull,
 )
+from cdc_hooks.config.notify import Email, NoticeWebhook, Notify, Tls
 from cdc_hooks.config.policy import PRESETS, Breaker, OnExhausted, OnPoison, Preset, Retry
 from cdc_hooks.config.redact import redacted
 from cdc_hooks.config.webhook import Auth, Basic, BatchLimits, Ordering, Start, TableWish, Timeout, Webhook
@@ -30,12 +31,15 @@ __all__ = [
     "ChangeLog",
     "Config",
     "Database",
+    "Email",
     "Level",
     "Log",
     "LogFormat",
     "LogLevel",
     "Metrics",
     "NetworkRules",
+    "NoticeWebhook",
+    "Notify",
     "OnExhausted",
     "OnPoison",
     "Ordering",
@@ -46,6 +50,7 @@ __all__ = [
     "TableRules",
     "TableWish",
     "Timeout",
+    "Tls",
     "Webhook",
     "WhenFull",
     "as_written",

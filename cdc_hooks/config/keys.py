@@ -37,20 +37,27 @@ def annotation_of(field: FieldInfo) -> Any:
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
+def key_of(name: str, field: FieldInfo) -> str:
+    """What a field is called in the file: a word of Python's, such as from, is no name of a field."""
+    return field.alias or name
+
+
 def keys_at(place: Place) -> tuple[str, ...]:
     """The keys of a section; none where the keys are the operator's names."""
     return tuple(
-        key
+        key_of(name, field)
         for known, _ in _at(place)
         if isinstance(known, type) and issubclass(known, BaseModel)
-        for key in known.model_fields
+        for name, field in known.model_fields.items()
     )
 
 
 def values_at(place: Place, *, of_key: bool = False) -> tuple[str, ...]:
     """The words that a value may be, or, ``of_key``, that the key itself may be; none where it is free."""
     if not of_key:
-        return tuple(value for known, _ in _at(place) for value in words_of(known))
+        # What stands where a list is wanted is a list of one.
+        kinds = [kind for known, _ in _at(place) for kind in (known, *(of_list for of_list, _ in _items_of(known)))]
+        return tuple(value for kind in kinds for value in words_of(kind))
     keys = (get_args(known)[0] for known, _ in _at(place[:-1]) if get_origin(known) is dict)
     return tuple(value for key in keys for known, _ in unfold(key) for value in words_of(known))
 
@@ -74,10 +81,16 @@ def _at(place: Place) -> list[tuple[Any, tuple[Any, ...]]]:
     return found
 
 
+def _items_of(known: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    return _below(known, 0) if get_origin(known) is tuple else iter(())
+
+
 def _below(known: Any, step: str | int) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     if get_origin(known) is dict:
         yield from unfold(get_args(known)[1])
     elif get_origin(known) is tuple and isinstance(step, int):
         yield from unfold(get_args(known)[0])
-    elif isinstance(known, type) and issubclass(known, BaseModel) and step in known.model_fields:
-        yield from unfold(annotation_of(known.model_fields[str(step)]))
+    elif isinstance(known, type) and issubclass(known, BaseModel):
+        for name, field in known.model_fields.items():
+            if key_of(name, field) == step:
+                yield from unfold(annotation_of(field))

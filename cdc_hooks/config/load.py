@@ -13,6 +13,7 @@ from cdc_hooks.config import document, rules
 from cdc_hooks.config.credentials import CONSEQUENCE
 from cdc_hooks.config.models import Config, NetworkRules, TableRules
 from cdc_hooks.config.names import canonical_table
+from cdc_hooks.config.notify import Notify
 from cdc_hooks.config.problems import Place, Problem, as_error
 from cdc_hooks.config.webhook import Webhook
 from cdc_hooks.config.words import explain
@@ -121,7 +122,8 @@ def _contradictions(data: object, context: dict[str, Any], lines: Mapping[Place,
         tables = {
             canonical_table(name): table for name, table in _valid(sections.get("tables"), TableRules, context).items()
         }
-        for place, what in rules.contradictions(network[""], webhooks, tables):
+        notify = _valid({"": sections.get("notify")}, Notify, context).get("")
+        for place, what in rules.contradictions(network[""], webhooks, tables, notify):
             yield Problem(lines[place], place, what)
 
 

@@ -27,6 +27,7 @@ from cdc_hooks.config.credentials import (
     or_from_file,
 )
 from cdc_hooks.config.dsn import parse_dsn
+from cdc_hooks.config.notify import Notify
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
     AnyColumns,
@@ -194,6 +195,7 @@ class Config(Section):
     tables: Annotated[dict[TableName, TableRules], BeforeValidator(tables_by_name)] = Field(default={})
     """The DBA's say over capture, by table. Optional: a table that a webhook wants needs no entry here."""
     change_log: ChangeLog = ChangeLog()
+    notify: Notify = Notify()
     metrics: Annotated[Metrics, BeforeValidator(_off_is_a_section)] = Metrics()
     log: Log = Log()
 
@@ -204,7 +206,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        wrong = list(rules.contradictions(self.network, self.webhooks, self.tables))
+        wrong = list(rules.contradictions(self.network, self.webhooks, self.tables, self.notify))
         if wrong:
             fail("config", wrong)
         return self

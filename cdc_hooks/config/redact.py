@@ -15,13 +15,14 @@ MASK = "**********"
 
 def redacted(config: Config) -> dict[str, Any]:
     """Plain data as in the file. Masked: secrets, headers' values, and what a URL has after its '?'."""
-    shown: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    shown: dict[str, Any] = config.model_dump(mode="json", exclude_none=True, by_alias=True)
     shown["database"] |= {
         key: show_dsn(dsn.get_secret_value())
         for key in ("dsn", "admin_dsn")
         if (dsn := getattr(config.database, key)) is not None
     }
-    for webhook in shown["webhooks"].values():
+    notified = shown["notify"].get("webhook")
+    for webhook in [*shown["webhooks"].values(), *([notified] if notified else [])]:
         webhook["headers"] = dict.fromkeys(webhook["headers"], MASK)
         webhook["url"] = show_url(webhook["url"])
     return shown

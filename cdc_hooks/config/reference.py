@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 
-from cdc_hooks.config.keys import annotation_of, unfold, words_of
+from cdc_hooks.config.keys import annotation_of, key_of, unfold, words_of
 from cdc_hooks.config.models import Config
 from cdc_hooks.config.section import Section
 from cdc_hooks.config.units import format_duration, format_size
@@ -52,7 +52,8 @@ def reference() -> str:
 
 def _sections(place: str, model: type[Section]) -> Iterator[str]:
     rows, below = [], []
-    for key, field in model.model_fields.items():
+    for name, field in model.model_fields.items():
+        key = key_of(name, field)
         inner = _section_of(field)
         where = f"{place}.{key}" if place else key
         if inner is None:
@@ -60,15 +61,15 @@ def _sections(place: str, model: type[Section]) -> Iterator[str]:
                 f"| `{key}` | {_value(annotation_of(field))} | {_default(field)} | {_cell(field.description or '')} |\n"
             )
         else:
-            name, many = inner
-            below.append((f"{where}.{many}" if many else where, name, field.description))
+            section, many = inner
+            below.append((f"{where}.{many}" if many else where, section, field.description))
     if place and rows:
         yield _HEAD + "".join(rows)
-    for where, name, description in below:
+    for where, section, description in below:
         yield f"\n{'#' * _depth(where)} {where}\n"
-        own = inspect.cleandoc(vars(name).get("__doc__") or "")
+        own = inspect.cleandoc(vars(section).get("__doc__") or "")
         yield from (f"\n{_cell(text)}\n" for text in (description, own) if text)
-        yield from _sections(where, name)
+        yield from _sections(where, section)
 
 
 def _depth(place: str) -> int:

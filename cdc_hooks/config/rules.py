@@ -8,20 +8,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cdc_hooks.config.models import NetworkRules, TableRules
+    from cdc_hooks.config.notify import Notify
     from cdc_hooks.config.problems import Place
     from cdc_hooks.config.webhook import Webhook
 
 
+_PLAIN_HTTP = "http:// sends data and tokens in the clear; use https://, or say network: {allow_http: true}"
+_PLAIN_LOGIN = "the password would travel in the clear; use starttls or tls, or say network: {allow_http: true}"
+
+
 def contradictions(
-    network: NetworkRules, webhooks: Mapping[str, Webhook], tables: Mapping[str, TableRules]
+    network: NetworkRules, webhooks: Mapping[str, Webhook], tables: Mapping[str, TableRules], notify: Notify | None
 ) -> Iterator[tuple[Place, str]]:
     """The place and the words of each thing that cannot be done as configured."""
+    if notify is not None and not network.allow_http:
+        yield from _notices_in_the_clear(notify)
     for name, webhook in webhooks.items():
         if webhook.url.startswith("http:") and not network.allow_http:
-            yield (
-                ("webhooks", name, "url"),
-                "http:// sends data and tokens in the clear; use https://, or say network: {allow_http: true}",
-            )
+            yield ("webhooks", name, "url"), _PLAIN_HTTP
         for table, wish in webhook.tables.items():
             excluded = set(tables[table].exclude) if table in tables else set()
             for column in wish.fields or ():
@@ -30,6 +34,13 @@ def contradictions(
                         ("webhooks", name, "tables", table, "fields"),
                         f"column {column} is excluded at tables.{table}.exclude",
                     )
+
+
+def _notices_in_the_clear(notify: Notify) -> Iterator[tuple[Place, str]]:
+    if notify.webhook is not None and notify.webhook.url.startswith("http:"):
+        yield ("notify", "webhook", "url"), _PLAIN_HTTP
+    if notify.email is not None and notify.email.user is not None and notify.email.tls == "none":
+        yield ("notify", "email", "tls"), _PLAIN_LOGIN
 
 
 def unused_tables(webhooks: Mapping[str, Webhook], tables: Mapping[str, TableRules]) -> Iterator[tuple[Place, str]]:

@@ -82,3 +82,9 @@ def format_size(size: int) -> str:
         return f"{size}B"
     unit = max(fitting, key=lambda name: fitting[name])
     return f"{size // fitting[unit]}{unit}"
+
+
+def rough_size(size: int) -> str:
+    """To two digits or more, to be read: 12884901889 is ``12GiB``."""
+    unit = next((unit for unit in (2**30, 2**20, 2**10) if size >= 10 * unit), 1)
+    return format_size(size // unit * unit)

@@ -150,6 +150,12 @@ def _header_name(name: str) -> str:
     return name
 
 
+def header_names_once(headers: dict[str, T]) -> dict[str, T]:
+    """ValueError where a header is given twice, spelt differently."""
+    distinct(tuple(name.lower() for name in headers))
+    return headers
+
+
 def header_value(value: str) -> str:
     """The value without the spaces around it. ValueError, without the value, where a header cannot carry it."""
     if not value.isascii() or not value.replace("\t", " ").isprintable():

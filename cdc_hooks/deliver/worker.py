@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cdc_hooks.changelog.pulse import Head
     from cdc_hooks.changelog.reader import Reader
     from cdc_hooks.deliver.courier import Courier
-    from cdc_hooks.model import Batch, Change
+    from cdc_hooks.model import Batch, Change, Gap
     from cdc_hooks.shape import Shape
 
 PARTIAL_SAVE_S = 0.02
@@ -85,6 +85,7 @@ class Worker:
         reader: Reader,
         head: Head,
         epoch_of: Callable[[int], int],
+        on_gap: Callable[[Gap], None],
         max_wait_s: float = 0.0,
     ) -> None:
         self._shape = shape
@@ -96,6 +97,7 @@ class Worker:
         self._reader = reader
         self._head = head
         self._epoch_of = epoch_of
+        self._on_gap = on_gap
         self._max_wait_s = max_wait_s
         self._stopping = False
         self._cut_short = False
@@ -159,6 +161,7 @@ class Worker:
             return
         self._gaps = False
         for gap in await self._journal.untold_gaps(self._id):
+            self._on_gap(gap)
             if not await self._courier.tell(render_gap(gap, self._shape, self._epoch_of)):
                 return
             await self._journal.told_gap(gap)

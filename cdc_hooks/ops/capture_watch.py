@@ -9,6 +9,7 @@ from psycopg.rows import dict_row
 
 from cdc_hooks.capture import CATALOG_QUERIES, Finding, Wanted, findings, parameters
 from cdc_hooks.changelog.connection import translated
+from cdc_hooks.model import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from cdc_hooks.ops.metrics import Metrics
+    from cdc_hooks.ops.notices import Notices
+
+_HINT = "run: cdc-hooks plan, then cdc-hooks apply"
+_NAMED = 3
+"""So many findings are told in a notice; the others are counted."""
 
 log = structlog.get_logger()
 
@@ -23,9 +29,10 @@ log = structlog.get_logger()
 class CaptureWatch:
     """Says what is wrong when it appears, and that it is well again; keeps the metric."""
 
-    def __init__(self, connection: AsyncConnection[Any], metrics: Metrics) -> None:
+    def __init__(self, connection: AsyncConnection[Any], metrics: Metrics, notices: Notices) -> None:
         self._connection = connection
         self._metrics = metrics
+        self._notices = notices
         self._known: set[Finding] = set()
         self._tables: set[str] = set()
 
@@ -38,15 +45,18 @@ class CaptureWatch:
                     await cursor.execute(query.encode(), parameters(tables))
                     rows[name] = await cursor.fetchall()
         found = set(findings(wanted, rows))
-        for finding in sorted(found - self._known, key=str):
+        new = sorted(found - self._known, key=str)
+        for finding in new:
             log.error(
                 "capture_not_as_configured",
                 table=finding.table,
                 action=finding.action and finding.action.value,
                 state=finding.state.value,
                 detail=finding.detail,
-                hint="run: cdc-hooks plan, then cdc-hooks apply",
+                hint=_HINT,
             )
+        if new:
+            self._notices.tell(Cause.CAPTURE, None, _in_words(new), _HINT)
         for healed in sorted(self._known - found, key=str):
             log.info("capture_as_configured_again", table=healed.table, detail=healed.detail)
         self._known = found
@@ -56,3 +66,8 @@ class CaptureWatch:
         for table in tables:
             self._metrics.capture_healthy.labels(table).set(table not in sick)
         self._tables = set(tables)
+
+
+def _in_words(new: Sequence[Finding]) -> str:
+    named = "; ".join(f"{finding.table}: {finding.detail}" for finding in new[:_NAMED])
+    return named + (f"; and {len(new) - _NAMED} more" if len(new) > _NAMED else "")

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cdc_hooks.model import Cause
 from cdc_hooks.ops.metrics import WebhookMetrics
 from cdc_hooks.ops.statistics import Sums
 
 if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
-    from cdc_hooks.model import Message
+    from cdc_hooks.model import Gap, Message
     from cdc_hooks.ops.metrics import Metrics
+    from cdc_hooks.ops.notices import Notices
 
 
 @dataclass(slots=True)
@@ -52,8 +54,9 @@ class Watched:
 class Health:
     """The observer of all couriers. Writes nothing by itself: ``take`` gives what there is to write."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, notices: Notices) -> None:
         self._metrics = metrics
+        self._notices = notices
         self._watched: dict[str, Watched] = {}
 
     def watch(self, webhook: str) -> None:
@@ -94,11 +97,36 @@ class Health:
         watched.last_error, watched.last_error_at = error, time.time()
         watched.changed = True
 
-    def gave_up(self, webhook: str, message: Message, reason: str, *, dropped: bool) -> None:  # noqa: ARG002 - as observers are called
+    def gave_up(self, webhook: str, message: Message, reason: str, *, dropped: bool) -> None:
         self._watched[webhook].metrics.gave_up(dropped=dropped)
+        if not dropped:
+            events = f"{message.event_count} change{'' if message.event_count == 1 else 's'}"
+            what = f"delivery {message.id} with {events} of {message.table} was given up on: {reason}"
+            self._notices.tell(
+                Cause.DEAD_LETTER, webhook, what, "it is kept, until it is resent or deleted: cdc-hooks deliveries list"
+            )
 
-    def turned(self, webhook: str, state: str, why: str | None) -> None:  # noqa: ARG002
-        self._watched[webhook].turn(state)
+    def missed(self, webhook: str, gap: Gap) -> None:
+        """A range of the log that a webhook may not have got."""
+        what = f"it may not have got the changes after {gap.after_id} up to {gap.upto_id} of the log: {gap.reason}"
+        hint = "its receiver is told, too; compare its data with the tables"
+        self._notices.tell(Cause.GAP, webhook, what, hint)
+
+    def turned(self, webhook: str, state: str, why: str | None) -> None:
+        watched = self._watched[webhook]
+        if state != watched.state:
+            self._tell_of(webhook, state, why or watched.last_error or "")
+        watched.turn(state)
+
+    def _tell_of(self, webhook: str, state: str, why: str) -> None:
+        match state:
+            case "paused":
+                self._notices.tell(Cause.PAUSED, webhook, why, f"when it is mended, run: cdc-hooks resume {webhook}")
+            case "open":
+                what = f"its endpoint is sick: {why}; all is held back, and its place is kept"
+                self._notices.tell(Cause.SICK, webhook, what, "nothing is lost; look at the endpoint")
+            case "active":  # told only if the trouble was
+                self._notices.tell(Cause.RECOVERED, webhook, "requests get through again", "nothing is to be done")
 
     def take(self) -> dict[str, dict[str, Any]]:
         """By webhook, the parameters to write it with."""

@@ -107,6 +107,9 @@ class Metrics:
         self.capture_healthy = Gauge(
             "cdc_hooks_capture_healthy", "1 if the table's triggers are as configured.", ["table"], registry=registry
         )
+        self.notices = Counter(
+            "cdc_hooks_notices", "Notices to people, by what became of them.", ["channel", "outcome"], registry=registry
+        )
         self.leading = Gauge("cdc_hooks_leading", "1 if this daemon acts, 0 if it stands by.", registry=registry)
         Info("cdc_hooks_build", "The version that runs.", registry=registry).info({"version": __version__})
         ProcessCollector(registry=registry)

@@ -92,7 +92,8 @@ async def scene(dsn: str, *, max_wait_s: float = 0.0) -> AsyncIterator[Scene]:
         collected = Collected()
         worker = Worker(
             ids["order-sync"], progress, SHAPE, collected,  # type: ignore[arg-type]
-            journal=log.journal, reader=log.reader, head=head, epoch_of=lambda _: 1, max_wait_s=max_wait_s,
+            journal=log.journal, reader=log.reader, head=head, epoch_of=lambda _: 1, on_gap=lambda _: None,
+            max_wait_s=max_wait_s,
         )  # fmt: skip
         yield Scene(log, ids["order-sync"], head, collected, worker)
 

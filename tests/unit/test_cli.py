@@ -24,7 +24,22 @@ webhooks:
   w: {{url: "{url}", secret: 0123456789abcdef, tables: [public.orders]}}
 tables: {{public.ordres: {{exclude: [card]}}}}
 """
-COMMANDS = ["check", "plan", "apply", "remove", "run", "status", "demo", "rebase", "test"]
+COMMANDS = [
+    "check",
+    "plan",
+    "apply",
+    "remove",
+    "run",
+    "status",
+    "pause",
+    "resume",
+    "deliveries",
+    "demo",
+    "rebase",
+    "test",
+    "notify",
+    "secret",
+]
 
 
 def run(*args, **env):

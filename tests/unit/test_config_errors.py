@@ -10,6 +10,7 @@ from cdc_hooks.config.load import parse
 from cdc_hooks.errors import ConfigError
 
 PLAIN = "0123456789abcdef"
+HOOK = f"{{url: 'https://a.example', secret: {PLAIN}}}"
 # A complete file whose parts are replaced by name. Line 5 is the webhook's first.
 LINES = {
     "database": "database: {dsn: dbname=shop}",
@@ -55,6 +56,54 @@ def test_the_file_is_right_without_changes():
         ("database", "database: {dsn: dbname=a, dsn_file: /dev/null}", "database.dsn_file: /dev/null is empty"),
         ("database", "database: dbname=shop", "database: a mapping is wanted here"),
         ("database", "databse: {dsn: dbname=a}", "databse: unknown key; did you mean database?"),
+        # who is told
+        ("end", "notify: {emial: {}}", "notify.emial: unknown key; did you mean email?"),
+        ("end", "notify: {interval: 2h}", "notify: nobody is told: give webhook or email, or leave notify out"),
+        ("end", f"notify: {{on: [], webhook: {HOOK}}}", "notify.on: the list is empty: nothing is told"),
+        ("end", f"notify: {{on: pausd, webhook: {HOOK}}}", "did you mean paused?"),
+        ("end", f"notify: {{interval: 5, webhook: {HOOK}}}", "notify.interval: '5' has no unit"),
+        ("end", "notify: {webhook: {url: 'https://a.example'}}", "notify.webhook.secret: give secret or secret_file"),
+        (
+            "end",
+            f"notify: {{webhook: {{url: 'http://a.example', secret: {PLAIN}}}}}",
+            "notify.webhook.url: http:// sends data and tokens in the clear",
+        ),
+        (
+            "end",
+            f"notify: {{webhook: {{url: 'https://a.example', secret: {PLAIN}, headers: {{X-A: b, x-a: c}}}}}}",
+            "notify.webhook.headers: x-a is named twice",
+        ),
+        ("end", "notify: {email: {host: m, from: a@b, to: []}}", "notify.email.to: the list is empty: nobody would"),
+        ("end", "notify: {email: {host: m, from: a@b}}", "notify.email.to: this key is required"),
+        ("end", "notify: {email: {host: m, to: a@b}}", "notify.email.from: this key is required"),
+        ("end", "notify: {email: {host: m, from_: a@b, from: a@b, to: a@b}}", "notify.email.from_: unknown key"),
+        ("end", "notify: {email: {host: m, fromm: a@b, from: a@b, to: a@b}}", "fromm: unknown key; did you mean from?"),
+        ("end", "notify: {email: {host: m, from: ops, to: a@b}}", "notify.email.from: this is not an e-mail address"),
+        ("end", "notify: {email: {host: m, from: a@b, to: [a@b, 'x <c@d>']}}", "notify.email.to[1]: this is not an e-"),
+        (
+            "end",
+            'notify: {email: {host: m, from: a@b, to: "a@b\\nBcc: c@d"}}',
+            "notify.email.to: this is not an e-mail",
+        ),
+        ("end", "notify: {email: {host: m, from: a@b, to: [a@b, a@b]}}", "notify.email.to: a@b is named twice"),
+        ("end", "notify: {email: {host: 'm:25', from: a@b, to: a@b}}", "notify.email.host: 'm:25' is not a host"),
+        ("end", "notify: {email: {host: m, port: 0, from: a@b, to: a@b}}", "notify.email.port: at least 1 is wanted"),
+        ("end", "notify: {email: {host: m, tls: ssl, from: a@b, to: a@b}}", "starttls, tls or none is wanted"),
+        (
+            "end",
+            f"notify: {{email: {{host: m, from: a@b, to: a@b, password: {PLAIN}}}}}",
+            "notify.email.password: there is a password without a user",
+        ),
+        (
+            "end",
+            "notify: {email: {host: m, from: a@b, to: a@b, user: cdc}}",
+            "notify.email.user: there is a user without a password",
+        ),
+        (
+            "end",
+            f"notify: {{email: {{host: m, from: a@b, to: a@b, tls: none, user: cdc, password: {PLAIN}}}}}",
+            "notify.email.tls: the password would travel in the clear",
+        ),
         # the network
         ("network", "network: {allow_http: perhaps}", "network.allow_http: true or false is wanted here"),
         (
@@ -109,6 +158,7 @@ def test_the_file_is_right_without_changes():
             "    tables: {a.b: {actions: [updat]}}",
             "tables[a.b].actions[0]: insert, update, delete or truncate is wanted; did you mean update?",
         ),
+        ("tables", "    tables: {a.b: {actions: updat}}", "tables[a.b].actions: insert, update, delete or truncate is"),
         ("tables", "    tables: {a.b: {actions: []}}", "tables[a.b].actions: the list is empty"),
         ("tables", "    tables: {a.b: {actions: [insert, insert]}}", "tables[a.b].actions: insert is named twice"),
         ("tables", "    tables: {a.b: {fields: [id, id]}}", "tables[a.b].fields: id is named twice"),

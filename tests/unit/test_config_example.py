@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from cdc_hooks.config import Config, warnings
-from cdc_hooks.config.keys import annotation_of, unfold
+from cdc_hooks.config.keys import annotation_of, key_of, unfold
 from cdc_hooks.config.load import parse
 from cdc_hooks.config.reference import reference
 
@@ -23,7 +23,7 @@ def uncommented(text):
 
 def all_keys(model):
     for key, field in model.model_fields.items():
-        yield key
+        yield key_of(key, field)
         for known, _ in unfold(annotation_of(field)):
             for inner in (known, *getattr(known, "__args__", ())):
                 if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -40,6 +40,8 @@ def test_the_examples_optional_keys_are_right_too():
     config = parse(uncommented(EXAMPLE), Path("config.yaml"), ENVIRON)
     assert config.tables["public.orders"].exclude == ("card_number",)
     assert config.webhooks["order-sync"].auth is not None
+    assert config.notify.webhook is not None
+    assert config.notify.email is not None
 
 
 def test_the_defaults_that_the_example_shows_are_the_defaults():
@@ -50,6 +52,7 @@ def test_the_defaults_that_the_example_shows_are_the_defaults():
     assert ours.retry == theirs.retry.model_copy(update={"max_attempts": None})
     assert plain.log == full.log
     assert plain.metrics == full.metrics
+    assert plain.notify == full.notify.model_copy(update={"webhook": None, "email": None})
     assert plain.change_log == full.change_log.model_copy(update={"max_bytes": None})
 
 

@@ -206,13 +206,17 @@ def test_nothing_shown_is_secret(tmp_path):
         "database: {dsn: 'postgresql://me:SECRET@db/shop?sslpassword=SECRET'}\n"
         "webhooks:\n  w:\n    url: https://a.example/x?token=SECRET\n    secret: SECRETSECRETSECRET\n"
         "    tables: public.orders\n"
-        "    auth: {bearer_file: token}\n    headers: {X-Key: SECRET}\n    retry: {schedule: 90s}\n",
+        "    auth: {bearer_file: token}\n    headers: {X-Key: SECRET}\n    retry: {schedule: 90s}\n"
+        "notify:\n  webhook: {url: 'https://a.example/x?token=SECRET', secret: SECRETSECRETSECRET,"
+        " headers: {X-Key: SECRET}}\n"
+        "  email: {host: mail.example, from: a@b.example, to: c@d.example, user: me, password_file: token}\n",
         path=tmp_path / "c.yaml",
     )
     shown = redacted(made)
     assert "SECRET" not in repr(shown)
     assert "SECRET" not in repr(made).replace("x?token=SECRET", "").replace("'X-Key': 'SECRET'", "")
     assert shown["database"]["dsn"] == "user=me dbname=shop host=db"
+    assert shown["notify"]["email"]["from"] == "a@b.example"
     assert shown["webhooks"]["w"]["retry"]["schedule"] == ["1m30s"]
     assert shown["webhooks"]["w"]["batch"]["max_bytes"] == "256KiB"
 

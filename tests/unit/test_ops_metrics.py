@@ -10,6 +10,7 @@ from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.model import Action, Change, Message
 from cdc_hooks.ops.health import Health
 from cdc_hooks.ops.metrics import STATES, Metrics
+from cdc_hooks.ops.notices import Notices
 
 
 def message(*, events=2, age_s=0.0):
@@ -24,7 +25,7 @@ def change(table, action):
 class Watched:
     def __init__(self):
         self.metrics = Metrics()
-        self.health = Health(self.metrics)
+        self.health = Health(self.metrics, Notices(self.metrics))
         self.health.watch("w")
 
     def value(self, name, **labels):

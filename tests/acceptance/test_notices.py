@@ -1,0 +1,280 @@
+"""The running daemon tells somebody: an event to an endpoint, mail to people, one of each cause in an interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from cdc_hooks.changelog.window import SEGMENT_BITS
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, webhook
+from tests.mail_server import mail_server
+from tests.receivers import Received, Receiver, answer, hang, receiver_in_thread
+
+OPS_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+FAILING = {"retry": {"schedule": []}, "breaker": "off"}
+PASSWORD = "correct horse battery"
+DEAD = "cdc_hooks.webhook.dead_letter"
+
+
+@pytest.fixture
+def shop(site: Site) -> Site:
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    return site
+
+
+def to(ops: Receiver, **keys: Any) -> dict[str, Any]:
+    return {"webhook": {"url": ops.url, "secret": OPS_SECRET}, **keys}
+
+
+def by_mail(port: int, **keys: Any) -> dict[str, Any]:
+    from_to = {"from": "cdc-hooks@shop.example", "to": ["ops@shop.example"]}
+    return {"email": {"host": "localhost", "port": port, "tls": "none", **from_to, **keys}}
+
+
+def dead_letters(shop: Site, count: int) -> None:
+    """As many as there are rows: each in a request of its own, which is refused."""
+    for _ in range(count):
+        before = shop.value("SELECT count(*) FROM orders")
+        shop.execute("INSERT INTO orders VALUES (%s)", before)
+        eventually(lambda before=before: shop.webhook_status("w")["dead_letters"] > before, what="a dead letter")
+
+
+def of_type(ops: Receiver, kind: str) -> list[Received]:
+    return [request for request in list(ops.requests) if request.json["type"] == kind]
+
+
+def test_a_dead_letter_is_told_in_both_ways_and_what_comes_within_the_interval_is_counted(
+    shop: Site, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with (
+        receiver_in_thread(secret=SECRET, then=answer(500)) as broken,
+        receiver_in_thread(secret=OPS_SECRET) as ops,
+        mail_server(authority=authority, login=("cdc", PASSWORD)) as box,
+    ):
+        email = by_mail(box.port, tls="starttls", ca_file="ca.pem", user="cdc", password=PASSWORD)
+        shop.configure({"w": webhook(broken.url, ["public.orders"], **FAILING)}, notify=to(ops, **email, interval="3s"))
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 4)
+            ops.wait(lambda: sum(1 + one.json["data"]["repeated"] for one in of_type(ops, DEAD)) == 4)
+            box.wait(lambda: len(box.mails) > 0)
+            daemon.until("notice_sent", channel="email")
+            assert daemon.metric("cdc_hooks_notices_total", channel="webhook", outcome="sent") == len(ops.requests)
+            assert daemon.metric("cdc_hooks_notices_total", channel="email", outcome="sent") >= 1
+            assert PASSWORD not in str(daemon.log)
+    assert not ops.rejected
+    first, *others = of_type(ops, DEAD)
+    said = first.json
+    assert first.header("webhook-id") == said["id"]
+    assert said["id"].startswith("msg_")
+    assert said["data"]["webhook"] == "w"
+    assert "public.orders was given up on: " in said["data"]["what"]
+    assert "cdc-hooks deliveries" in said["data"]["hint"]
+    assert said["data"]["host"]
+    assert said["data"]["repeated"] == 0
+    assert said["data"]["since"] is None
+    assert others
+    assert len({request.json["id"] for request in ops.requests}) == len(ops.requests)
+    assert box.mails[0]["Subject"].startswith("[cdc-hooks] w has a dead letter")
+    assert box.encrypted[0]
+
+
+def test_an_event_is_sent_again_with_the_same_id(shop: Site) -> None:
+    with (
+        receiver_in_thread(secret=SECRET, then=answer(500)) as broken,
+        receiver_in_thread(secret=OPS_SECRET, next_answers=[answer(503)]) as ops,
+    ):
+        shop.configure({"w": webhook(broken.url, ["public.orders"], **FAILING)}, notify=to(ops))
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 1)
+            ops.wait(lambda: len(ops.requests) == 2)
+            daemon.until("notice_sent")
+            assert daemon.events("notice_retried")[0]["error"] == "answered 503"
+    first, again = ops.requests
+    assert first.body == again.body
+    assert first.header("webhook-id") == again.header("webhook-id")
+
+
+def test_the_limit_outlasts_a_term_and_a_reload(shop: Site) -> None:
+    """The connections are lost, and another begins; a second dead letter of the same webhook is only counted."""
+    with (
+        receiver_in_thread(secret=SECRET, then=answer(500)) as broken,
+        receiver_in_thread(secret=OPS_SECRET) as old,
+        receiver_in_thread(secret=OPS_SECRET) as new,
+    ):
+        webhooks = {"w": webhook(broken.url, ["public.orders"], **FAILING)}
+        shop.configure(webhooks, notify=to(old))
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 1)
+            old.wait(lambda: len(old.requests) == 1)
+            seen = len(daemon.log)
+            shop.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            daemon.until("leading", after=seen)
+            dead_letters(shop, 1)
+            shop.configure(webhooks | {"x": webhook(broken.url, ["public.orders"], **FAILING)}, notify=to(new))
+            daemon.reload()
+            daemon.until("reloading")
+            eventually(lambda: shop.webhook_status("x")["state"] == "active", what="the new webhook")
+            dead_letters(shop, 1)
+            new.wait(lambda: len(new.requests) == 1)
+            daemon.terminate()
+            assert daemon.wait() == 0
+    assert len(old.requests) == 1
+    assert [request.json["data"]["webhook"] for request in new.requests] == ["x"]
+
+
+def test_only_what_is_wanted_is_told(shop: Site) -> None:
+    with (
+        receiver_in_thread(secret=SECRET, then=answer(500)) as broken,
+        receiver_in_thread(secret=OPS_SECRET) as ops,
+    ):
+        shop.configure(
+            {"w": webhook(broken.url, ["public.orders"], **FAILING)}, notify=to(ops, on=["paused", "capture"])
+        )
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 1)
+            daemon.terminate()
+            assert daemon.wait() == 0
+    assert not ops.requests
+
+
+def test_a_mail_server_and_an_endpoint_that_hang_are_in_nobodys_way(shop: Site) -> None:
+    """Nor in that of the daemon's end."""
+    with (
+        receiver_in_thread(secret=SECRET, next_answers=[answer(500)]) as receiver,
+        receiver_in_thread(secret=OPS_SECRET, then=hang()) as ops,
+        receiver_in_thread() as silent,  # speaks HTTP, if spoken to: who waits for its greeting waits for ever
+    ):
+        shop.configure(
+            {"w": webhook(receiver.url, ["public.orders"], **FAILING)}, notify=to(ops, **by_mail(silent.port))
+        )
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 1)
+            ops.wait(lambda: len(ops.requests) == 1)
+            for number in range(10, 60):
+                shop.execute("INSERT INTO orders VALUES (%s)", number)
+            receiver.wait(lambda: sum(one.json["eventCount"] for one in list(receiver.requests)[1:]) == 50)
+            daemon.terminate()
+            assert daemon.wait() == 0
+            assert daemon.events("notices_unsent", webhook=1, email=1)
+
+
+def test_mail_that_is_refused_is_logged_and_counted(shop: Site) -> None:
+    with (
+        receiver_in_thread(secret=SECRET, then=answer(500)) as broken,
+        receiver_in_thread(secret=OPS_SECRET) as ops,
+        mail_server(refused={"ops@shop.example"}) as box,
+    ):
+        shop.configure({"w": webhook(broken.url, ["public.orders"], **FAILING)}, notify=to(ops, **by_mail(box.port)))
+        shop.apply()
+        with leading(shop) as daemon:
+            dead_letters(shop, 1)
+            ops.wait(lambda: len(ops.requests) == 1)
+            failed = daemon.until("notice_failed", channel="email")
+            assert "ops@shop.example was refused: 550" in failed["error"]
+            assert daemon.metric("cdc_hooks_notices_total", channel="email", outcome="failed") == 1
+
+
+def test_a_capture_that_is_not_as_configured(shop: Site) -> None:
+    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+        shop.configure({"w": webhook(receiver.url, ["public.orders"])}, notify=to(ops))
+        shop.apply()
+        shop.execute("ALTER TABLE orders DISABLE TRIGGER ALL")
+        with leading(shop):
+            ops.wait(lambda: len(ops.requests) == 1)
+    said = ops.requests[0].json
+    assert said["type"] == "cdc_hooks.capture.faulty"
+    assert "public.orders: " in said["data"]["what"]
+    assert "cdc-hooks apply" in said["data"]["hint"]
+
+
+def test_a_gap(shop: Site) -> None:
+    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+        shop.configure({"w": webhook(receiver.url, ["public.orders"])}, notify=to(ops))
+        shop.apply()
+        with Daemon(shop) as daemon:
+            daemon.until("leading")
+            daemon.terminate()
+            assert daemon.wait() == 0
+        shop.execute(
+            "INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)"
+            " SELECT id, 100, 250, 'the change log had reached its disk budget' FROM cdc_hooks.webhook"
+        )
+        with leading(shop):
+            ops.wait(lambda: len(ops.requests) == 1)
+    said = ops.requests[0].json
+    assert said["type"] == "cdc_hooks.webhook.gap"
+    assert said["data"]["webhook"] == "w"
+    assert "after 100 up to 250" in said["data"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "when_full", "kind", "says"),
+    [
+        pytest.param(66, "hold", "disk_budget", "of 64MiB on disk", id="near"),
+        pytest.param(80, "hold", "disk_full", "of 64MiB on disk; nothing is dropped", id="above"),
+        pytest.param(80, "drop_oldest", "disk_full", "its oldest part was dropped", id="dropped"),
+    ],
+)
+def test_the_disk_budget(shop: Site, rows: int, when_full: str, kind: str, says: str) -> None:
+    shop.execute("CREATE TABLE files (id int PRIMARY KEY, content text)")
+    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+        shop.configure(
+            {"w": webhook(receiver.url, ["public.files"])},
+            notify=to(ops),
+            change_log={"max_bytes": "64MiB", "when_full": when_full},
+        )
+        shop.apply()
+        shop.execute(
+            "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
+            " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
+            rows,
+        )
+        if when_full == "drop_oldest":  # all but what is being written to
+            shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
+        with leading(shop):
+            ops.wait(lambda: len(ops.requests) > 0)
+    assert [request.json["type"] for request in ops.requests] == [f"cdc_hooks.change_log.{kind}"]
+    assert says in ops.requests[0].json["data"]["what"]
+
+
+def test_a_trial_says_what_was_answered(shop: Site) -> None:
+    with receiver_in_thread(secret=OPS_SECRET) as ops, mail_server() as box:
+        shop.configure({"w": webhook("http://127.0.0.1:1/", ["public.orders"])}, notify=to(ops, **by_mail(box.port)))
+        tried = shop.run("notify", "test")
+        assert tried.returncode == 0, tried.stderr
+    assert "answered 200" in tried.stdout
+    assert "queued as 4711" in tried.stdout
+    assert ops.requests[0].verified
+    assert ops.requests[0].json["type"] == "cdc_hooks.test"
+    assert box.mails[0]["Subject"] == "[cdc-hooks] test"
+    assert "Traceback" not in tried.stderr
+
+
+def test_a_trial_that_fails(shop: Site) -> None:
+    with (
+        receiver_in_thread(secret=OPS_SECRET, then=answer(403, b"who are you?\r\nX: y")) as ops,
+        mail_server(refused={"ops@shop.example"}) as box,
+    ):
+        hook = {"w": webhook("http://127.0.0.1:1/", ["public.orders"])}
+        shop.configure(hook, notify=to(ops, **by_mail(box.port)))
+        tried = shop.run("notify", "test")
+        assert tried.returncode == 1
+        assert "answered 403: who are you?" in tried.stdout
+        assert "ops@shop.example was refused: 550" in tried.stdout
+        shop.configure(hook)
+        nobody = shop.run("notify", "test")
+        assert nobody.returncode == 2
+        assert "notify has neither webhook nor email" in nobody.stderr
