@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Self
 
 from cdc_hooks.capture import Wanted
 from cdc_hooks.config import Ordering, captures
+from cdc_hooks.config.redact import show_url
 from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
+from cdc_hooks.deliver.ledger import Endpoint
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
+from cdc_hooks.deliver.sign import fingerprint
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.shape import Shape, Subscription
 
@@ -51,6 +54,16 @@ class Plan:
             hmac_key=keys[0],
         )
         return cls(webhook, shape, _policy(webhook), _gate_rules(webhook), keys, webhook.batch.max_wait)
+
+    def endpoint(self) -> Endpoint:
+        """What the ledger says its deliveries are made with."""
+        webhook = self.webhook
+        return Endpoint(
+            show_url(str(webhook.url)),
+            tuple(fingerprint(key) for key in self.keys),
+            {table: wish.fields for table, wish in webhook.tables.items()},
+            tuple(webhook.request_headers()),
+        )
 
     def sender(self) -> Sender:
         """A sender with connections of its own: one webhook's receiver cannot use up another's."""

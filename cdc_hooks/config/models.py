@@ -22,6 +22,7 @@ from pydantic import (
 
 from cdc_hooks.config import rules
 from cdc_hooks.config.credentials import CredentialFile, Secret, given_or_from_file, or_from_file
+from cdc_hooks.config.ledger import Ledger
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
     AnyColumns,
@@ -180,6 +181,7 @@ class Config(Section):
     tables: Annotated[dict[TableName, TableRules], BeforeValidator(tables_by_name)] = Field(default={})
     """The DBA's say over capture, by table. Optional: a table that a webhook wants needs no entry here."""
     change_log: ChangeLog = ChangeLog()
+    ledger: Ledger = Ledger()
     metrics: Annotated[Metrics, BeforeValidator(_off_is_a_section)] = Metrics()
     log: Log = Log()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
@@ -20,3 +21,8 @@ def sign(keys: Iterable[bytes], message_id: str, timestamp: int, body: bytes) ->
             "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys
         ),
     }
+
+
+def fingerprint(key: bytes) -> str:
+    """By which people tell keys apart without seeing them."""
+    return hashlib.sha256(b"cdc-hooks key fingerprint\0" + key).hexdigest()[:12]

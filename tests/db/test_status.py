@@ -82,7 +82,7 @@ def failed(admin, webhook_id, message, state):
         "INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event,"
         " last_event, attempts, first_attempt_at, last_attempt_at, next_attempt_at, last_error, body)"
         " VALUES (%s, %s, %s, 'public.orders', 'update', 1, '1-1', '1-1', 3, now(), now(),"
-        " CASE %s WHEN 'retrying' THEN timestamptz '2026-11-21 10:00:05+00' END, 'answered 500', '')",
+        " CASE %s WHEN 'pending' THEN timestamptz '2026-11-21 10:00:05+00' END, 'answered 500', '')",
         (webhook_id, message, state, state),
     )
 
@@ -148,7 +148,7 @@ def test_a_failing_one_says_why_and_when_it_goes_on(status, admin):
     (webhook_id,) = started(admin, "w")
     write(admin, 2)
     leads(admin)
-    failed(admin, webhook_id, "m1", "retrying")
+    failed(admin, webhook_id, "m1", "pending")
     webhook = only(status("w"))
     assert webhook.summary == (
         "failing: answered 500; tried 3 times, next attempt at 10:00:05 UTC; up to 2 changes wait"
@@ -161,7 +161,8 @@ def test_dead_letters_and_gaps_are_counted_and_named(status, admin):
     failed(admin, webhook_id, "m1", "dead")
     failed(admin, webhook_id, "m2", "dead")
     admin.execute(
-        _SQL["add_gap"], {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0}
+        _SQL["add_gap"],
+        {"webhook_id": webhook_id, "after_id": 1, "upto_id": 9, "reason": "a rebase", "generation": 0, "told": False},
     )
     leads(admin)
     webhook = only(status("w"))

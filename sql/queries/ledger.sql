@@ -1,0 +1,150 @@
+-- The ledger: what the daemon records, and what `cdc-hooks deliveries` asks and does. All run as the daemon's role.
+-- Columns of many records come as one text each, with U+001F between the values; nothing stands for null.
+
+-- name: tidy
+SELECT made, dropped, bytes, busy
+  FROM cdc_hooks.tidy_ledger(%(generation)s, pg_catalog.make_interval(secs => %(keep_s)s), %(max_bytes)s::bigint);
+
+-- name: endpoint
+-- What a webhook's deliveries are made with from now on. Returns its id.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
+new AS (
+    INSERT INTO cdc_hooks.endpoint (webhook_id, fingerprint, url, secrets, fields, headers)
+    SELECT %(webhook_id)s, %(fingerprint)s, %(url)s, %(secrets)s, %(fields)s, %(headers)s
+      FROM lead
+     WHERE NOT EXISTS (SELECT FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.fingerprint = %(fingerprint)s)
+    ON CONFLICT ON CONSTRAINT endpoint_once DO NOTHING
+    RETURNING id
+)
+SELECT id FROM new
+UNION ALL
+SELECT e.id FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.fingerprint = %(fingerprint)s;
+
+-- name: unfinished
+-- What a worker must know of, to send nothing twice: what waits, parts of what is being split, and what was given up on
+-- lately, for that it is finished with may not have been recorded before a crash.
+SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM d.next_attempt_at), 0)::double precision,
+       EXTRACT(epoch FROM d.first_attempt_at)::double precision
+  FROM cdc_hooks.delivery d
+ WHERE d.webhook_id = %(webhook_id)s
+   AND (d.state NOT IN ('rejected', 'dead')
+        OR d.last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour'
+        OR EXISTS (SELECT FROM cdc_hooks.delivery p WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of));
+
+-- name: failed
+-- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                     event_count, first_event, last_event, attempts, counted, first_attempt_at, last_attempt_at,
+                                     next_attempt_at, duration_s, last_status, last_error, body)
+SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, %(state)s, %(table_name)s, %(action)s,
+       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, %(counted)s, pg_catalog.to_timestamp(%(at)s),
+       pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(next_attempt_at)s::double precision), %(duration_s)s::real,
+       %(last_status)s::integer, %(last_error)s, %(body)s
+  FROM lead
+ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
+   SET state = excluded.state, endpoint_id = excluded.endpoint_id, attempts = excluded.attempts, counted = excluded.counted,
+       last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error
+RETURNING d.number;
+
+-- name: closed
+-- It is open no more. Returns its number, and when it was first tried, in seconds since 1970.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+DELETE FROM cdc_hooks.delivery d USING lead
+ WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s
+RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
+
+-- name: part_delivered
+-- A part of a split delivery: remembered until all of it is finished with, without its body.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                     event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                     duration_s, last_status, last_error, body)
+SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, 'part', %(table_name)s, %(action)s,
+       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, pg_catalog.to_timestamp(%(at)s),
+       pg_catalog.to_timestamp(%(at)s), %(duration_s)s::real, %(last_status)s::integer, '', ''
+  FROM lead
+ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
+   SET state = 'part', attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at, next_attempt_at = NULL,
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = '', body = ''
+RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
+
+-- name: finished
+-- A split delivery, all of whose parts are finished with. What is itself a part stays as one.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
+parts AS (
+    DELETE FROM cdc_hooks.delivery d USING lead
+     WHERE d.webhook_id = %(webhook_id)s AND d.part_of = %(message_id)s AND d.state = 'part'
+),
+part AS (
+    UPDATE cdc_hooks.delivery d SET state = 'part', body = '' FROM lead
+     WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NOT NULL
+)
+DELETE FROM cdc_hooks.delivery d USING lead
+ WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NULL;
+
+-- name: forget
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+DELETE FROM cdc_hooks.delivery USING lead
+ WHERE webhook_id = %(webhook_id)s AND state IN ('pending', 'split', 'part')
+   AND (message_id = ANY (%(message_ids)s) OR part_of = ANY (%(message_ids)s));
+
+-- name: held_rows
+-- The rows of a webhook whose changes wait, or were given up on: table, and key as JSON.
+SELECT DISTINCT d.table_name, k.value::text
+  FROM cdc_hooks.delivery d CROSS JOIN json_array_elements(d.row_ids::json) AS k (value)
+ WHERE d.webhook_id = %(webhook_id)s AND d.state IN ('held', 'rejected', 'dead');
+
+-- name: log_deliveries
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, response_headers, response_body, body)
+SELECT coalesce(r.number, pg_catalog.nextval('cdc_hooks.delivery_number')), r.webhook_id, r.endpoint_id, r.message_id, r.kind,
+       r.part_of, r.state, r.table_name, r.action, r.row_ids, r.event_count, r.first_event, r.last_event, r.attempts,
+       pg_catalog.to_timestamp(r.first_attempt_at), pg_catalog.to_timestamp(r.last_attempt_at), r.duration_s, r.last_status,
+       r.last_error, r.response_headers, r.response_body, r.body
+  FROM lead,
+       unnest(string_to_array(%(number)s, U&'\001F', '')::bigint[],
+              string_to_array(%(webhook_id)s, U&'\001F', '')::integer[],
+              string_to_array(%(endpoint_id)s, U&'\001F', '')::integer[],
+              string_to_array(%(message_id)s, U&'\001F', ''),
+              string_to_array(%(kind)s, U&'\001F', ''),
+              string_to_array(%(part_of)s, U&'\001F', ''),
+              string_to_array(%(state)s, U&'\001F', ''),
+              string_to_array(%(table_name)s, U&'\001F', ''),
+              string_to_array(%(action)s, U&'\001F', ''),
+              string_to_array(%(row_ids)s, U&'\001F', ''),
+              string_to_array(%(event_count)s, U&'\001F', '')::integer[],
+              string_to_array(%(first_event)s, U&'\001F', ''),
+              string_to_array(%(last_event)s, U&'\001F', ''),
+              string_to_array(%(attempts)s, U&'\001F', '')::integer[],
+              string_to_array(%(first_attempt_at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(last_attempt_at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
+              string_to_array(%(last_status)s, U&'\001F', '')::integer[],
+              string_to_array(%(last_error)s, U&'\001F', ''),
+              string_to_array(%(response_headers)s, U&'\001F', ''),
+              %(response_body)s::bytea[],
+              %(body)s::bytea[])
+       AS r (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+             event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at, duration_s, last_status,
+             last_error, response_headers, response_body, body);
+
+-- name: log_attempts
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body)
+SELECT r.delivery, r.attempt, pg_catalog.to_timestamp(r.at), r.duration_s, r.status, r.error, r.request_headers,
+       r.response_headers, r.response_body
+  FROM lead,
+       unnest(string_to_array(%(delivery)s, U&'\001F', '')::bigint[],
+              string_to_array(%(attempt)s, U&'\001F', '')::integer[],
+              string_to_array(%(at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
+              string_to_array(%(status)s, U&'\001F', '')::integer[],
+              string_to_array(%(error)s, U&'\001F', ''),
+              string_to_array(%(request_headers)s, U&'\001F', ''),
+              string_to_array(%(response_headers)s, U&'\001F', ''),
+              %(response_body)s::bytea[])
+       AS r (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body);
