@@ -288,12 +288,13 @@ SELECT number, true AS open, last_attempt_at AS logged_at, webhook_id, endpoint_
        state, table_name, action, row_ids, event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
        next_attempt_at, duration_s, last_status, last_error, NULL::text AS response_headers, NULL::bytea AS response_body, body
   FROM cdc_hooks.delivery
+ WHERE state <> 'part'
 UNION ALL
 SELECT number, false, logged_at, webhook_id, endpoint_id, message_id, kind, part_of, resend_of,
        state, table_name, action, row_ids, event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
        NULL, duration_s, last_status, last_error, response_headers, response_body, body
   FROM cdc_hooks.delivery_log;
-COMMENT ON VIEW cdc_hooks.every_delivery IS 'Deliveries, finished with or not, as far as they are recorded.';
+COMMENT ON VIEW cdc_hooks.every_delivery IS 'Deliveries, finished with or not, as far as they are recorded; each once.';
 
 -- Ranges of the log that a webhook did not get: dropped by the disk budget, or left behind by a rebase. The receiver is
 -- told of each by a message of its own, before anything that comes after.

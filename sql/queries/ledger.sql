@@ -148,3 +148,52 @@ SELECT r.delivery, r.attempt, pg_catalog.to_timestamp(r.at), r.duration_s, r.sta
               string_to_array(%(response_headers)s, U&'\001F', ''),
               %(response_body)s::bytea[])
        AS r (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body);
+
+-- name: filter
+-- Which deliveries a command is about; a part of the queries below. The hour: partitions go by the server's clock, times of
+-- attempts by the daemon's.
+    (%(numbers)s::bigint[] IS NULL OR d.number = ANY (%(numbers)s::bigint[]) OR d.message_id = ANY (%(message_ids)s::text[]))
+AND (%(webhook)s::text IS NULL OR w.name = %(webhook)s)
+AND (%(states)s::text[] IS NULL OR d.state = ANY (%(states)s::text[]))
+AND (%(since)s::timestamptz IS NULL
+     OR (d.logged_at >= %(since)s::timestamptz - interval '1 hour' AND d.last_attempt_at >= %(since)s::timestamptz))
+AND (%(until)s::timestamptz IS NULL OR d.last_attempt_at < %(until)s::timestamptz)
+AND (%(table)s::text IS NULL OR d.table_name = %(table)s)
+AND (%(row)s::text[] IS NULL OR EXISTS (SELECT FROM json_array_elements(d.row_ids::json) AS k (value)
+                                         WHERE k.value::text = ANY (%(row)s::text[])))
+AND (%(status_from)s::integer IS NULL OR d.last_status BETWEEN %(status_from)s AND %(status_to)s)
+
+-- name: find
+SELECT d.number, d.open, w.name AS webhook, d.state, d.kind, d.message_id, d.part_of, d.resend_of, d.table_name, d.action,
+       d.row_ids, d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
+       d.next_attempt_at, d.duration_s, d.last_status, d.last_error, d.body IS NOT NULL AS has_body
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+ WHERE {filter}
+ ORDER BY {order}
+ LIMIT %(limit)s;
+
+-- name: details
+-- What find leaves out: with what it was made, the end of it, and what stands in its way.
+SELECT e.url, e.secrets, e.fields, e.headers, d.response_headers, d.response_body, d.body, w.paused_why,
+       w.state = 'retired' AS retired
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+  LEFT JOIN cdc_hooks.endpoint e ON e.id = d.endpoint_id
+ WHERE d.number = %(number)s AND d.open = %(open)s
+ LIMIT 1;
+
+-- name: attempts
+SELECT attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body
+  FROM cdc_hooks.attempt WHERE delivery = %(number)s ORDER BY at, attempt;
+
+-- name: related
+-- Its parts, and its resends.
+SELECT d.number, d.state, d.resend_of IS NOT NULL AS is_resend, d.last_attempt_at
+  FROM cdc_hooks.every_delivery d
+ WHERE d.number > %(number)s AND (d.resend_of = %(number)s OR (d.part_of = %(message_id)s AND d.kind <> 'resend'))
+ ORDER BY d.number
+ LIMIT 20;
+
+-- name: webhook_names
+SELECT name FROM cdc_hooks.webhook ORDER BY name;
