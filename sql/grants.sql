@@ -11,7 +11,7 @@ GRANT INSERT ON cdc_hooks.endpoint TO {daemon};
 GRANT INSERT, DELETE ON cdc_hooks.delivery_log, cdc_hooks.attempt TO {daemon};
 GRANT SELECT, UPDATE ON SEQUENCE cdc_hooks.doorbell, cdc_hooks.lease TO {daemon};
 GRANT SELECT ON SEQUENCE cdc_hooks.change_id TO {daemon};
-GRANT USAGE ON SEQUENCE cdc_hooks.delivery_number TO {daemon};
+GRANT USAGE, SELECT ON SEQUENCE cdc_hooks.delivery_number TO {daemon};
 
 -- To read: all but the partitions of the ledger, which come and go, and are read by their parents' names. The partitions of
 -- the log, to give back their space. And the functions that are not capture functions.

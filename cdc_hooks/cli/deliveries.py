@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -13,13 +15,18 @@ from cdc_hooks.cli.delivery_options import filter_of, filter_options, known_webh
 from cdc_hooks.cli.program import Session, config_option, json_option
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.ops import deliveries as ledger
+from cdc_hooks.ops.deliveries import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import psycopg
 
-    from cdc_hooks.ops.deliveries import Filter, Found
+    from cdc_hooks.ops.deliveries import Found
+
+
+_PAGE = 1000
+_TOLD = 20
 
 
 @click.group()
@@ -69,6 +76,134 @@ def show(session: Session, delivery: str, *, body: bool, as_json: bool) -> int:
             tried, related = ledger.attempts(connection, one), ledger.related(connection, one)
             delivery_views.show_one(one, more, tried, related, as_json=as_json)
     return 0
+
+
+@deliveries.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filter_options
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@click.pass_obj
+def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: bool, **choice: Any) -> int:
+    """Send deliveries again, as they are stored, with the webhook's present URL, secret and authentication.
+
+    By their numbers or message ids; or, by options, those that were set aside (with --state: those that are in it). In
+    order of number: of two changes of a row the earlier one goes first.
+    """
+    from cdc_hooks.cli import resending  # noqa: PLC0415
+
+    by_options = _one_way_to_choose(ids, choice)
+    with _ledger(session, filter_of(**choice)) as connection:
+        if by_options:
+            states = choice["states"] or ("held", "rejected", "dead")
+            chosen = ledger.find(connection, filter_of(**{**choice, "states": states}), ascending=True)
+        else:
+            chosen = by_ids(connection, ids)
+        if not chosen:
+            click.echo("No such deliveries.")
+            return 0
+        if by_options and not yes and not click.confirm(f"Resend {_count(len(chosen))}?", err=True):
+            return 1
+        return resending.resend(connection, session.config(), chosen, rate=rate)
+
+
+@deliveries.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@filter_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@click.pass_obj
+def delete(session: Session, /, ids: Sequence[str], *, yes: bool, **choice: Any) -> int:
+    """Delete what is recorded of deliveries: those that were given up on, with their bodies, and finished ones.
+
+    What waits to be delivered stays, unless its webhook is paused or no longer configured.
+    """
+    by_options = _one_way_to_choose(ids, choice)
+    wanted = filter_of(**choice)
+    with _ledger(session, wanted) as connection:
+        if not by_options:
+            wanted = Filter(numbers=[one.number for one in by_ids(connection, ids)], message_ids=[])
+        counts = ledger.count(connection, wanted)
+        if not counts:
+            click.echo("No such deliveries.")
+            return 0
+        what = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        question = f"Delete the records of {_count(sum(counts.values()))} ({what})? They cannot be resent then."
+        if not yes and not click.confirm(question, err=True):
+            return 1
+        return _delete(connection, wanted)
+
+
+@deliveries.command()
+@filter_options
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to; else stdout."
+)
+@config_option
+@click.pass_obj
+def export(session: Session, /, *, form: str, output: Path | None, **choice: Any) -> int:
+    """Write deliveries for other programs, the oldest first, with their bodies as far as they are kept.
+
+    Times are in UTC. Bodies are text, or base64 in a column of their own.
+    """
+    from cdc_hooks.cli import exporting  # noqa: PLC0415
+
+    wanted = filter_of(**choice)
+    with _ledger(session, wanted) as connection, _written(output) as to:
+        count = exporting.export(connection, wanted, exporting.FORMATS[form](to))
+    if output is not None:
+        click.echo(f"{_count(count)} written to {output}.", err=True)
+    return 0
+
+
+@contextmanager
+def _written(output: Path | None) -> Iterator[IO[str]]:
+    """A file for UTF-8 text, or stdout. Raises ConfigError where it cannot be written."""
+    if output is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
+        yield sys.stdout
+        return
+    try:
+        file = output.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}", hint="name another --output") from error
+    with file:
+        yield file
+
+
+def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:
+    """Page by page, so that it holds no locks for long. The exit status."""
+    gone, stayed = 0, []
+    after = -1
+    while page := ledger.find(connection, replace(wanted, after=after), limit=_PAGE, ascending=True):
+        after = page[-1].number
+        deleted = ledger.delete(connection, [one.number for one in page])
+        gone += len(deleted)
+        stayed += [one for one in page if one.number not in deleted]
+    click.echo(f"{_count(gone)} deleted.")
+    for one in stayed[:_TOLD]:
+        click.echo(
+            f"{one.number} stays: it is {one.state}, and the daemon has it in hand. Pause its webhook first "
+            f"(cdc-hooks pause {one.webhook}), or take it out of the configuration.",
+            err=True,
+        )
+    if len(stayed) > _TOLD:
+        click.echo(f"and {len(stayed) - _TOLD} more", err=True)
+    return 1 if stayed else 0
+
+
+def _one_way_to_choose(ids: Sequence[str], choice: Mapping[str, Any]) -> bool:
+    """Whether deliveries are chosen by options; UsageError unless it is done by ids or by options."""
+    by_options = any(choice.values())
+    if bool(ids) == by_options:
+        raise click.UsageError("Name the deliveries, or choose them by options such as --webhook and --state.")
+    return by_options
+
+
+def _count(number: int) -> str:
+    return f"{number:,} deliver{'y' if number == 1 else 'ies'}"
 
 
 @contextmanager

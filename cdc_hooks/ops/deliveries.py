@@ -32,6 +32,8 @@ class Filter:
     numbers: list[int] | None = None
     message_ids: list[str] | None = None
     """Beside ``numbers``: what has one of these ids is meant, too."""
+    after: int | None = None
+    """With a higher number."""
     webhook: str | None = None
     states: list[str] | None = None
     since: datetime | None = None
@@ -128,8 +130,25 @@ def find(
 ) -> list[Found]:
     """The newest first, unless told otherwise (``sort``: a key of SORTS)."""
     with connection.cursor(row_factory=class_row(Found)) as cursor:
-        parameters = {**asdict(wanted), "message_ids": wanted.message_ids or [], "limit": limit}
-        return cursor.execute(with_filter("find", sort, ascending=ascending), parameters).fetchall()
+        query = with_filter("find", sort, ascending=ascending)
+        return cursor.execute(query, {**asdict(wanted), "limit": limit}).fetchall()
+
+
+def count(connection: psycopg.Connection[Any], wanted: Filter) -> dict[str, int]:
+    """How many there are, by state."""
+    return dict(connection.execute(with_filter("count"), asdict(wanted)).fetchall())
+
+
+def delete(connection: psycopg.Connection[Any], numbers: list[int]) -> set[int]:
+    """Delete deliveries, and what is recorded of their attempts. Returns the numbers of those that are gone: what waits
+    stays, unless its webhook is paused or no longer configured.
+    """
+    with connection.transaction():
+        parameters = {"numbers": numbers, "waiting_too": False}
+        gone = {number for (number,) in connection.execute(SQL["close_letters"].encode(), parameters)}
+        gone |= {number for (number,) in connection.execute(SQL["delete_finished"].encode(), parameters)}
+        connection.execute(SQL["delete_attempts"].encode(), {"numbers": list(gone)})
+    return gone
 
 
 def with_filter(query: str, sort: str = "number", *, ascending: bool = False) -> sql.Composed:

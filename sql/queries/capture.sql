@@ -75,7 +75,8 @@ WITH needed (kind, object, rights) AS (
     SELECT 'sequence', n.name::pg_catalog.regclass::oid, n.rights
       FROM (VALUES ('cdc_hooks.doorbell', 'SELECT'), ('cdc_hooks.doorbell', 'UPDATE'),
                    ('cdc_hooks.lease', 'SELECT'), ('cdc_hooks.lease', 'UPDATE'),
-                   ('cdc_hooks.change_id', 'SELECT'), ('cdc_hooks.delivery_number', 'USAGE')) AS n (name, rights)
+                   ('cdc_hooks.change_id', 'SELECT'),
+                   ('cdc_hooks.delivery_number', 'USAGE'), ('cdc_hooks.delivery_number', 'SELECT')) AS n (name, rights)
     UNION ALL
     SELECT 'function', p.oid, 'EXECUTE'
       FROM pg_catalog.pg_proc p

@@ -153,6 +153,7 @@ SELECT r.delivery, r.attempt, pg_catalog.to_timestamp(r.at), r.duration_s, r.sta
 -- Which deliveries a command is about; a part of the queries below. The hour: partitions go by the server's clock, times of
 -- attempts by the daemon's.
     (%(numbers)s::bigint[] IS NULL OR d.number = ANY (%(numbers)s::bigint[]) OR d.message_id = ANY (%(message_ids)s::text[]))
+AND (%(after)s::bigint IS NULL OR d.number > %(after)s)
 AND (%(webhook)s::text IS NULL OR w.name = %(webhook)s)
 AND (%(states)s::text[] IS NULL OR d.state = ANY (%(states)s::text[]))
 AND (%(since)s::timestamptz IS NULL
@@ -197,3 +198,102 @@ SELECT d.number, d.state, d.resend_of IS NOT NULL AS is_resend, d.last_attempt_a
 
 -- name: webhook_names
 SELECT name FROM cdc_hooks.webhook ORDER BY name;
+
+-- name: tidy_as_leader
+-- Room in the ledger, also where no daemon has run for days.
+SELECT made FROM cdc_hooks.tidy_ledger((SELECT generation FROM cdc_hooks.leader), pg_catalog.make_interval(secs => %(keep_s)s),
+                                       %(max_bytes)s::bigint);
+
+-- name: newest_number
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.delivery_number;
+
+-- name: claim_letter
+-- A delivery that was set aside, for whoever resends it: no row comes where somebody else has it, or had it meanwhile.
+SELECT d.body FROM cdc_hooks.delivery d
+ WHERE d.number = %(number)s AND d.state IN ('rejected', 'dead', 'held') AND d.attempts = %(attempts)s
+   FOR UPDATE SKIP LOCKED;
+
+-- name: claim_number
+-- Records that are finished with are not locked as rows: nobody may change them.
+SELECT pg_catalog.pg_try_advisory_xact_lock(1733212601, (%(number)s %% 2147483647)::integer);
+
+-- name: claim_finished
+SELECT d.body FROM cdc_hooks.delivery_log d
+ WHERE d.number = %(number)s AND d.body IS NOT NULL
+   AND NOT EXISTS (SELECT FROM cdc_hooks.delivery_log l WHERE l.number > %(newest)s AND l.resend_of = %(number)s)
+ LIMIT 1;
+
+-- name: record_resend
+-- A resend is a delivery of its own.
+INSERT INTO cdc_hooks.delivery_log (webhook_id, endpoint_id, message_id, kind, part_of, resend_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, response_headers, response_body)
+SELECT d.webhook_id, d.endpoint_id, d.message_id, 'resend', d.part_of, d.number, %(state)s, d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, 1, pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(at)s),
+       %(duration_s)s, %(status)s, %(error)s, %(response_headers)s, %(response_body)s
+  FROM cdc_hooks.every_delivery d WHERE d.number = %(number)s AND d.open = %(open)s
+RETURNING number;
+
+-- name: record_resent
+-- What was set aside has got through: it goes to those that are finished with.
+INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, body)
+SELECT d.number, d.webhook_id, d.endpoint_id, d.message_id, d.kind, d.part_of, 'resent', d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
+       d.duration_s, d.last_status, d.last_error, CASE WHEN %(body)s THEN d.body END
+  FROM cdc_hooks.delivery d WHERE d.number = %(number)s;
+
+-- name: record_failure
+UPDATE cdc_hooks.delivery
+   SET attempts = attempts + 1, last_attempt_at = pg_catalog.to_timestamp(%(at)s), duration_s = %(duration_s)s,
+       last_status = %(status)s, last_error = %(error)s
+ WHERE number = %(number)s
+RETURNING attempts;
+
+-- name: record_attempt
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body)
+VALUES (%(number)s, %(attempt)s, pg_catalog.to_timestamp(%(at)s), true, %(duration_s)s, %(status)s, %(error)s,
+        %(request_headers)s, %(response_headers)s, %(response_body)s);
+
+-- name: close_letters
+-- Set aside no more. A part of what is still being delivered is remembered, so that it is not sent again with the others.
+WITH chosen AS MATERIALIZED (
+    SELECT d.number, EXISTS (SELECT FROM cdc_hooks.delivery p WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of) AS is_part
+      FROM cdc_hooks.delivery d
+      JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+     WHERE d.number = ANY (%(numbers)s) AND d.state <> 'part'
+       AND (d.state IN ('rejected', 'dead') OR %(waiting_too)s OR w.state = 'retired' OR w.paused_at IS NOT NULL)
+       FOR UPDATE OF d
+), kept AS (
+    UPDATE cdc_hooks.delivery d SET state = 'part', body = '', next_attempt_at = NULL
+      FROM chosen c WHERE d.number = c.number AND c.is_part
+    RETURNING d.number
+), gone AS (
+    DELETE FROM cdc_hooks.delivery d USING chosen c WHERE d.number = c.number AND NOT c.is_part
+    RETURNING d.number
+)
+SELECT number FROM kept UNION ALL SELECT number FROM gone;
+
+-- name: delete_finished
+DELETE FROM cdc_hooks.delivery_log WHERE number = ANY (%(numbers)s) RETURNING number;
+
+-- name: delete_attempts
+DELETE FROM cdc_hooks.attempt WHERE delivery = ANY (%(numbers)s);
+
+-- name: count
+SELECT d.state, count(*)
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+ WHERE {filter}
+ GROUP BY d.state ORDER BY d.state;
+
+-- name: export
+SELECT d.number, w.name AS webhook, d.state, d.kind, d.message_id, d.part_of, d.resend_of, d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at,
+       d.duration_s, d.last_status, d.last_error, e.url, e.secrets, d.response_headers, d.response_body, d.body
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+  LEFT JOIN cdc_hooks.endpoint e ON e.id = d.endpoint_id
+ WHERE {filter}
+ ORDER BY {order};
