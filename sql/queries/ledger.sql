@@ -29,7 +29,8 @@ SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM
  WHERE d.webhook_id = %(webhook_id)s
    AND (d.state NOT IN ('rejected', 'dead')
         OR d.last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour'
-        OR EXISTS (SELECT FROM cdc_hooks.delivery p WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of));
+        OR EXISTS (SELECT FROM cdc_hooks.delivery p
+                    WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split'));
 
 -- name: failed
 -- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
@@ -259,7 +260,8 @@ VALUES (%(number)s, %(attempt)s, pg_catalog.to_timestamp(%(at)s), true, %(durati
 -- name: close_letters
 -- Set aside no more. A part of what is still being delivered is remembered, so that it is not sent again with the others.
 WITH chosen AS MATERIALIZED (
-    SELECT d.number, EXISTS (SELECT FROM cdc_hooks.delivery p WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of) AS is_part
+    SELECT d.number, EXISTS (SELECT FROM cdc_hooks.delivery p
+                              WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split') AS is_part
       FROM cdc_hooks.delivery d
       JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
      WHERE d.number = ANY (%(numbers)s) AND d.state <> 'part'
