@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TITLES = ("number", "last tried (UTC)", "webhook", "state", "table", "action", "events", "attempts", "outcome", "took")
 _SHOWN_ROWS = 20
+_ENDED = frozenset({"delivered", "failed", "dropped"})
+"""States of which the last attempt stands in the delivery itself."""
 _SHOWN_BODY = 2000
 _LONGEST_OUTCOME = 60
 
@@ -145,16 +147,16 @@ _SIGNING = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def _timeline(one: Found, more: Details, tried: Sequence[PastAttempt], related: Sequence[Related]) -> Iterator[str]:
-    first = min((past.attempt for past in tried if not past.by_hand), default=1 if one.state == "delivered" else None)
-    if one.attempts and (first is None or first > 1):
-        yield "\n(attempts before the first one here are older than ledger.keep, or were not recorded)"
+    ended = one.state in _ENDED
+    if one.attempts > len(tried) + ended:
+        yield "\n(other attempts are older than ledger.keep, or were not recorded)"
     for past in tried:
         by_hand = ", by hand" if past.by_hand else ""
         error = past.error or (f"answered {past.status}" if past.status is not None else "failed")
         yield f"\n{_time(past.at)}  attempt {past.attempt}{by_hand}, {_took(past.duration_s)}: {error}"
         yield from _indented("sent", past.request_headers)
         yield from _answer(past.response_headers, past.response_body)
-    if one.state in {"delivered", "failed"}:
+    if ended:
         yield f"\n{_time(one.last_attempt_at)}  attempt {one.attempts}, {_took(one.duration_s)}: {outcome_of(one)}"
         yield from _answer(more.response_headers, more.response_body)
     for other in related:

@@ -71,7 +71,6 @@ class _Resending:
     def __init__(self, connection: psycopg.Connection[Any], config: Config) -> None:
         self._connection = connection
         self._config = config
-        connection.execute(queries("changelog")["settle_session"].encode())
         self._resends = Resends(connection, config.ledger)
         ((self._installation,),) = connection.execute(queries("changelog")["installation"].encode()).fetchall()
         self._webhooks: dict[str, tuple[assembly.Plan, Sender]] = {}

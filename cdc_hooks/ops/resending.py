@@ -33,6 +33,7 @@ class Resends:
 
     def claim(self, one: Found) -> bytes | None:
         """Its body, ours until the end of the transaction; None if somebody else has it, or had it meanwhile."""
+        self._run("be_patient")
         if one.open:
             rows = self._run("claim_letter", number=one.number, attempts=one.attempts)
         elif self._run("claim_number", number=one.number)[0][0]:

@@ -208,6 +208,12 @@ SELECT made FROM cdc_hooks.tidy_ledger((SELECT generation FROM cdc_hooks.leader)
 -- name: newest_number
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.delivery_number;
 
+-- name: be_patient
+-- For a transaction that waits for a receiver's answer.
+SELECT pg_catalog.set_config(name, '0', true)
+  FROM pg_catalog.pg_settings
+ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
+
 -- name: claim_letter
 -- A delivery that was set aside, for whoever resends it: no row comes where somebody else has it, or had it meanwhile.
 SELECT d.body FROM cdc_hooks.delivery d

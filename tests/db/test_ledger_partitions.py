@@ -140,6 +140,7 @@ def test_a_partition_that_somebody_dropped_is_made_again(daemon, captured):
 def test_while_somebody_reads_it_for_long_it_gives_up_soon(daemon, captured):
     tidy(daemon)
     record(daemon, 1000)
+    daemon.execute("SET statement_timeout = '10s'")
     with captured.connect() as reader, reader.transaction():
         reader.execute("SELECT count(*) FROM cdc_hooks.delivery_log")
         assert tidy(daemon, max_bytes=MiB).busy
