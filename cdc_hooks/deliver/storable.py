@@ -30,7 +30,11 @@ def storable(text: str, server_encoding: str = "UTF8") -> str:
 
 def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     """One line each, as in HTTP; whatever line breaks a value has, it stays one line."""
-    return "\n".join([f"{name}: {value.replace(chr(10), ' ').replace(chr(13), ' ')}" for name, value in headers])
+    pairs = list(headers)
+    lines = "\n".join(map(": ".join, pairs))
+    if lines.count("\n") >= max(len(pairs), 1) or "\r" in lines:
+        lines = "\n".join([f"{name}: {' '.join(value.splitlines())}" for name, value in pairs])
+    return lines
 
 
 def column(values: Iterable[str | int | float | None]) -> str:

@@ -160,7 +160,8 @@ def test_partitions_that_somebody_dropped_are_made_again(shop):
 def test_the_daemon_keeps_the_budget(shop):
     fill = """
         INSERT INTO cdc_hooks.delivery_log (webhook_id, message_id, kind, state, table_name, action, row_ids,
-                                            event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at)
+                                            event_count, first_event, last_event, attempts, first_attempt_at,
+                                            last_attempt_at)
         SELECT 1, repeat(md5(n::text), 9), 'normal', 'delivered', 't', 'insert', '[]', 1, '1-1', '1-1', 1, now(), now()
           FROM generate_series(1, 5000) n"""
     with receiving() as inbox:

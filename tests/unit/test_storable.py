@@ -29,7 +29,7 @@ def test_what_can_be_stored_stays_as_it_is() -> None:
 
 
 def test_headers_are_a_line_each_whatever_they_hold() -> None:
-    assert header_lines([("a", "1"), ("b", "2\r\nc: 3")]) == "a: 1\nb: 2  c: 3"
+    assert header_lines([("a", "1"), ("b", "2\r\nc: 3")]) == "a: 1\nb: 2 c: 3"
 
 
 def test_nothing_stands_for_none() -> None:
