@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Self
 
 from cdc_hooks.capture import Wanted
 from cdc_hooks.config import Ordering, captures
+from cdc_hooks.config.redact import show_url
 from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
+from cdc_hooks.deliver.ledger import Endpoint
 from cdc_hooks.deliver.policy import Policy
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.resolve import Lookups, vetted
-from cdc_hooks.deliver.sign import Key, hmac_key
+from cdc_hooks.deliver.sign import Key, fingerprint, hmac_key
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.reach import Reach
 from cdc_hooks.shape import Shape, Subscription
@@ -53,6 +55,16 @@ class Plan:
             hmac_key=hmac_key(keys),
         )
         return cls(webhook, shape, _policy(webhook), _gate_rules(webhook), keys, webhook.batch.max_wait)
+
+    def endpoint(self) -> Endpoint:
+        """What the ledger says its deliveries are made with."""
+        webhook = self.webhook
+        return Endpoint(
+            show_url(str(webhook.url)),
+            tuple(fingerprint(key) for key in self.keys),
+            {table: wish.fields for table, wish in webhook.tables.items()},
+            tuple(webhook.request_headers()),
+        )
 
     def sender(self, reach: Reach) -> Sender:
         """A sender with connections of its own: one webhook's receiver cannot use up another's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import asdict
 
@@ -11,6 +12,7 @@ from cdc_hooks import assembly
 from cdc_hooks.changelog.housekeeping import Housekeeper
 from cdc_hooks.config import Config, WhenFull
 from cdc_hooks.config.units import rough_size
+from cdc_hooks.deliver.ledger import Ledger
 from cdc_hooks.model import Cause
 from cdc_hooks.ops.capture_watch import CaptureWatch
 from cdc_hooks.ops.health import Health
@@ -21,6 +23,8 @@ from cdc_hooks.service import Service
 NOTES_S = 2.0
 TIDY_S = 60.0
 AUDIT_S = 60.0
+TIDY_LEDGER_S = 3600.0
+"""A ledger in which nothing is recorded is tidied no oftener than this."""
 
 NEARLY = 0.8
 """From this part of the disk budget on somebody is told."""
@@ -33,10 +37,19 @@ class Chores:
     """Each is a coroutine that does it once."""
 
     def __init__(
-        self, keeper: Housekeeper, watch: CaptureWatch, health: Health, metrics: Metrics, notices: Notices
+        self,
+        *,
+        keeper: Housekeeper,
+        watch: CaptureWatch,
+        ledger: Ledger,
+        health: Health,
+        metrics: Metrics,
+        notices: Notices,
     ) -> None:
         self._keeper = keeper
         self._watch = watch
+        self._ledger = ledger
+        self._next_tidying = time.monotonic()
         self._health = health
         self._metrics = metrics
         self._notices = notices
@@ -81,6 +94,17 @@ class Chores:
         dead = await self._keeper.dead_letters()
         for service in services:
             self._metrics.dead_letters.labels(service.name).set(dead.get(service.name, 0))
+
+    async def tidy_ledger(self, config: Config) -> None:
+        """Room for what comes, and no more on disk than is wanted; not if nothing was recorded since the last time."""
+        if not self._ledger.used and time.monotonic() < self._next_tidying:
+            return
+        self._ledger.used = False
+        tidied = await self._keeper.tidy_ledger(config.ledger.keep, config.ledger.max_bytes)
+        self._next_tidying = time.monotonic() + (TIDY_S if tidied.busy else TIDY_LEDGER_S)
+        self._metrics.ledger_bytes.set(tidied.bytes)
+        if tidied.dropped:
+            log.info("ledger_trimmed", partitions=tidied.dropped, bytes=tidied.bytes)
 
     async def audit(self, config: Config) -> None:
         await self._watch.look(assembly.wanted(config))

@@ -160,7 +160,7 @@ class Service:
 
     async def _new_courier(self, plan: assembly.Plan, sender: Sender) -> Courier:
         stages, webhook = self._stages, self.webhook
-        ledger = stages.ledger.of(self.webhook_id)
+        ledger = stages.ledger.of(self.webhook_id, plan.endpoint())
         courier = Courier(
             self.name,
             sender,

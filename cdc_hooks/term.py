@@ -96,13 +96,18 @@ class Term:
         # Before anybody is told that we lead: from here on a new webhook gets what is written.
         await registry.register(connection, journal, _starts(config))
         head = Head(await registry.newest_tick(connection))
+        dsn = config.database.dsn.get_secret_value()
+        ledger = Ledger(
+            lambda: connect(dsn, "ledger", pooled=server.pooled), lease, config.ledger, metrics.ledger_lost.inc
+        )
+        stack.push_async_callback(ledger.close)
         stages = Stages(
             connection=connection,
             lease=lease,
             journal=journal,
             reader=Reader(live, history, webhooks=len(config.webhooks), on_read=metrics.read),
             head=head,
-            ledger=Ledger(await another("ledger"), lease),
+            ledger=ledger,
             health=health,
             epoch_of=epoch_of,
             installation=await registry.installation(connection),
@@ -114,7 +119,14 @@ class Term:
             pulse=Pulse(journal, head, listener.bell, doorbell=why_no_doorbell is None, on_read=metrics.read),
             listener=listener,
             keeper=keeper,
-            chores=Chores(keeper, CaptureWatch(tidy, metrics, notices), health, metrics, notices),
+            chores=Chores(
+                keeper=keeper,
+                watch=CaptureWatch(tidy, metrics, notices),
+                ledger=ledger,
+                health=health,
+                metrics=metrics,
+                notices=notices,
+            ),
             why_no_doorbell=why_no_doorbell,
         )
 
@@ -127,6 +139,7 @@ class Term:
             self._heed(),
             _every(NOTES_S, lambda: self._chores.write_notes(list(self._services.values()), self._stages.head.tick)),
             _every(TIDY_S, lambda: self._chores.clean_up(list(self._services.values()), self._config)),
+            _every(TIDY_S, lambda: self._chores.tidy_ledger(self._config)),
             _every(AUDIT_S, lambda: self._chores.audit(self._config)),
         )
 
@@ -139,6 +152,7 @@ class Term:
         """Serve what the new configuration says. Webhooks that it does not change go on undisturbed."""
         self._config = config
         self._keeper.history_s = config.change_log.history
+        self._stages.ledger.rules = config.ledger
         self._changed.set()
 
     async def _heed(self) -> None:

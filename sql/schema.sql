@@ -186,29 +186,130 @@ INSERT INTO cdc_hooks.leader DEFAULT VALUES;
 CREATE SEQUENCE cdc_hooks.lease AS bigint MINVALUE 0 START 0 CACHE 1;
 SELECT pg_catalog.setval('cdc_hooks.lease', 0);
 
--- Batches whose first attempt failed: waiting for the next attempt, or given up on (dead letters, with their body).
+-- ---------------------------------------------------------------------------------------------------------------
+-- The ledger. Deliveries that are not finished with are few and updated in place (delivery); finished ones and failed
+-- attempts are appended (delivery_log, attempt) and dropped by partitions, which tidy_ledger makes and drops.
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- The number of a delivery, for people. Numbers are given in the order of the attempts.
+CREATE SEQUENCE cdc_hooks.delivery_number AS bigint CACHE 1;
+
+CREATE TABLE cdc_hooks.endpoint (
+    id          integer     PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    webhook_id  integer     NOT NULL REFERENCES cdc_hooks.webhook (id),
+    fingerprint text        NOT NULL,
+    url         text        NOT NULL,
+    secrets     text        NOT NULL,
+    fields      text        NOT NULL,
+    headers     text        NOT NULL,
+    CONSTRAINT endpoint_once UNIQUE (webhook_id, fingerprint)
+);
+COMMENT ON TABLE  cdc_hooks.endpoint IS 'What of a webhook''s configuration deliveries were made with. Holds no secrets.';
+COMMENT ON COLUMN cdc_hooks.endpoint.fingerprint IS 'A hash of the other columns.';
+COMMENT ON COLUMN cdc_hooks.endpoint.url IS 'Without the values that may be a secret.';
+COMMENT ON COLUMN cdc_hooks.endpoint.secrets IS 'Fingerprints of the active secrets, with spaces in between.';
+COMMENT ON COLUMN cdc_hooks.endpoint.fields IS 'JSON: by table the columns that are sent, null for all.';
+COMMENT ON COLUMN cdc_hooks.endpoint.headers IS 'Names of the configured request headers, with spaces in between.';
+
+-- Deliveries that are not finished with. pending: tried again at next_attempt_at; split: its parts are deliveries of their
+-- own; part: such a part, delivered, kept so that it is not sent again with the others; held: waits behind a rejected change
+-- of its row. Dead letters: rejected (the receiver refuses the content) and dead (all attempts failed); they stay until
+-- somebody resends or deletes them.
 CREATE TABLE cdc_hooks.delivery (
-    id               bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    number           bigint      PRIMARY KEY DEFAULT pg_catalog.nextval('cdc_hooks.delivery_number'),
     webhook_id       integer     NOT NULL REFERENCES cdc_hooks.webhook (id),
+    endpoint_id      integer     REFERENCES cdc_hooks.endpoint (id),
     message_id       text        NOT NULL,
-    state            text        NOT NULL CONSTRAINT known_delivery_state CHECK (state IN ('pending', 'split', 'part', 'held', 'rejected', 'dead')),
+    kind             text        NOT NULL DEFAULT 'normal' CONSTRAINT known_delivery_kind CHECK (kind IN ('normal', 'resend', 'replay')),
+    part_of          text,
+    state            text        NOT NULL CONSTRAINT known_delivery_state
+                                 CHECK (state IN ('pending', 'split', 'part', 'held', 'rejected', 'dead')),
     table_name       text        NOT NULL,
     action           text        NOT NULL,
+    row_ids          text        NOT NULL DEFAULT '[]',
     event_count      integer     NOT NULL,
     first_event      text        NOT NULL,
     last_event       text        NOT NULL,
     attempts         integer     NOT NULL,
     counted          integer     NOT NULL DEFAULT 0,
-    part_of          text,
     first_attempt_at timestamptz NOT NULL,
     last_attempt_at  timestamptz NOT NULL,
     next_attempt_at  timestamptz,
+    duration_s       real,
     last_status      integer,
     last_error       text        NOT NULL,
     body             bytea       NOT NULL,
     CONSTRAINT delivery_once UNIQUE (webhook_id, message_id),
-    CONSTRAINT pending_has_a_next_attempt CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL))
+    CONSTRAINT only_pending_has_a_next_attempt CHECK (state = 'pending' OR next_attempt_at IS NULL)
 );
+COMMENT ON COLUMN cdc_hooks.delivery.counted IS 'Attempts that count against it; while the endpoint is sick they do not.';
+COMMENT ON COLUMN cdc_hooks.delivery.part_of IS 'Message id of the delivery that it was split from.';
+COMMENT ON COLUMN cdc_hooks.delivery.row_ids IS 'JSON array of its rows'' keys.';
+
+CREATE TABLE cdc_hooks.delivery_log (
+    number           bigint      NOT NULL DEFAULT pg_catalog.nextval('cdc_hooks.delivery_number'),
+    logged_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    webhook_id       integer     NOT NULL,
+    endpoint_id      integer,
+    message_id       text        NOT NULL,
+    kind             text        NOT NULL,
+    part_of          text,
+    resend_of        bigint,
+    -- delivered, dropped, resent or failed. No CHECK says so, nor a foreign key: they would cost each of many rows.
+    state            text        NOT NULL,
+    table_name       text        NOT NULL,
+    action           text        NOT NULL,
+    row_ids          text        NOT NULL,
+    event_count      integer     NOT NULL,
+    first_event      text        NOT NULL,
+    last_event       text        NOT NULL,
+    attempts         integer     NOT NULL,
+    first_attempt_at timestamptz NOT NULL,
+    last_attempt_at  timestamptz NOT NULL,
+    duration_s       real,
+    last_status      integer,
+    last_error       text,
+    response_headers text,
+    response_body    bytea,
+    body             bytea
+) PARTITION BY RANGE (logged_at);
+COMMENT ON TABLE  cdc_hooks.delivery_log IS
+    'Deliveries that are finished with: delivered, dropped, resent (a dead letter that got through by hand), failed (a resend).';
+COMMENT ON COLUMN cdc_hooks.delivery_log.logged_at IS 'By this server''s clock, so that there is a partition for it.';
+COMMENT ON COLUMN cdc_hooks.delivery_log.resend_of IS 'Of a resend: the number of the delivery whose body was sent again.';
+CREATE INDEX delivery_log_number_idx ON cdc_hooks.delivery_log (number);
+
+CREATE TABLE cdc_hooks.attempt (
+    delivery         bigint      NOT NULL,
+    attempt          integer     NOT NULL,
+    logged_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    at               timestamptz NOT NULL,
+    by_hand          boolean     NOT NULL DEFAULT false,
+    duration_s       real,
+    status           integer,
+    error            text,
+    request_headers  text,
+    response_headers text,
+    response_body    bytea
+) PARTITION BY RANGE (logged_at);
+COMMENT ON TABLE  cdc_hooks.attempt IS 'Attempts that failed. One that succeeded stands in the row of its delivery.';
+COMMENT ON COLUMN cdc_hooks.attempt.delivery IS 'The number of the delivery.';
+COMMENT ON COLUMN cdc_hooks.attempt.by_hand IS 'Made by: cdc-hooks deliveries resend.';
+COMMENT ON COLUMN cdc_hooks.attempt.request_headers IS 'Those that sign it, as sent. Headers stand in lines, as in HTTP.';
+CREATE INDEX attempt_delivery_idx ON cdc_hooks.attempt (delivery);
+
+CREATE VIEW cdc_hooks.every_delivery AS
+SELECT number, true AS open, last_attempt_at AS logged_at, webhook_id, endpoint_id, message_id, kind, part_of, NULL::bigint AS resend_of,
+       state, table_name, action, row_ids, event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+       next_attempt_at, duration_s, last_status, last_error, NULL::text AS response_headers, NULL::bytea AS response_body, body
+  FROM cdc_hooks.delivery
+ WHERE state <> 'part'
+UNION ALL
+SELECT number, false, logged_at, webhook_id, endpoint_id, message_id, kind, part_of, resend_of,
+       state, table_name, action, row_ids, event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+       NULL, duration_s, last_status, last_error, response_headers, response_body, body
+  FROM cdc_hooks.delivery_log;
+COMMENT ON VIEW cdc_hooks.every_delivery IS 'Deliveries, finished with or not, as far as they are recorded; each once.';
 
 -- Ranges of the log that a webhook did not get: dropped by the disk budget, or left behind by a rebase. The receiver is
 -- told of each by a message of its own, before anything that comes after.
@@ -224,7 +325,8 @@ CREATE TABLE cdc_hooks.gap (
 );
 
 -- ---------------------------------------------------------------------------------------------------------------
--- Functions. They run with the rights of the caller, the daemon's role. SQLSTATE CH001 means: superseded.
+-- Functions. They run with the rights of the caller, the daemon's role, but for tidy_ledger, which makes and drops
+-- partitions of the ledger with the owner's. SQLSTATE CH001 means: superseded.
 -- ---------------------------------------------------------------------------------------------------------------
 
 -- Purpose: milliseconds since 1970 by this server's clock: the unit of the doorbell and the lease. Touches: nothing.
@@ -631,3 +733,92 @@ BEGIN
     RETURN true;
 END
 $$;
+
+-- Purpose: the partitions of the ledger. Touches: the catalogs. Returns: each with the table it belongs to, its range and
+-- its size with indexes and long values.
+CREATE FUNCTION cdc_hooks.ledger_partitions()
+RETURNS TABLE (parent text, name text, lower timestamptz, upper timestamptz, bytes bigint)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT p.relname::text, c.relname::text,
+           substring(b.bound FROM $re$FROM \('([^']+)'\)$re$)::timestamptz, substring(b.bound FROM $re$TO \('([^']+)'\)$re$)::timestamptz,
+           pg_total_relation_size(c.oid)
+      FROM pg_class p
+      JOIN pg_inherits i ON i.inhparent = p.oid
+      JOIN pg_class c ON c.oid = i.inhrelid
+     CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS b (bound)
+     WHERE p.oid IN ('cdc_hooks.delivery_log'::regclass, 'cdc_hooks.attempt'::regclass);
+END;
+
+-- Purpose: room in the ledger for today and the next two days (by UTC), and no more on disk than is wanted. A partition is
+-- a day; one that has grown to an eighth of max_bytes is ended now, and another takes the rest of its day: so that there
+-- is something old to drop on a busy day, too. Dropped are partitions that ended longer ago than keep, and, oldest first,
+-- what is above max_bytes (null: no limit). Touches: delivery_log, attempt (their partitions), leader. Returns: how many
+-- partitions it made, the names of those it dropped, the bytes then; busy: it did nothing, because somebody reads
+-- the ledger for long. Raises CH001 if superseded.
+--
+-- It runs as its owner, for the daemon's role may create and drop nothing. It gives no rights on what it makes: the ledger
+-- is used by its parents' names only.
+CREATE FUNCTION cdc_hooks.tidy_ledger(my_generation bigint, keep interval, max_bytes bigint)
+RETURNS TABLE (made integer, dropped text[], bytes bigint, busy boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO'
+-- Whoever writes waits behind us meanwhile.
+SET lock_timeout = '500ms'
+AS $$
+#variable_conflict use_variable
+DECLARE
+    now_at   timestamptz := clock_timestamp();
+    ends_at  timestamptz;
+    day      timestamptz;
+    from_at  timestamptz;
+    piece    record;
+    table_of text;
+BEGIN
+    PERFORM cdc_hooks.hold_lead(my_generation);
+    made := 0;
+    dropped := '{}';
+    busy := false;
+    BEGIN
+        FOR piece IN
+            SELECT p.* FROM cdc_hooks.ledger_partitions() AS p
+             WHERE p.lower <= now_at AND p.upper > now_at AND p.bytes > max_bytes / 8
+        LOOP
+            EXECUTE format('ALTER TABLE cdc_hooks.%I DETACH PARTITION cdc_hooks.%I', piece.parent, piece.name);
+            EXECUTE format('SELECT greatest(clock_timestamp(), max(logged_at)) + interval ''1 microsecond'' FROM cdc_hooks.%I', piece.name)
+               INTO ends_at;
+            ends_at := least(ends_at, piece.upper);
+            EXECUTE format('ALTER TABLE cdc_hooks.%I ATTACH PARTITION cdc_hooks.%I FOR VALUES FROM (%L) TO (%L)',
+                           piece.parent, piece.name, piece.lower, ends_at);
+        END LOOP;
+        FOREACH table_of IN ARRAY ARRAY['delivery_log', 'attempt'] LOOP
+            FOR day IN SELECT date_trunc('day', now_at) + make_interval(days => n) FROM generate_series(0, 2) AS n LOOP
+                SELECT coalesce(max(p.upper), day) INTO from_at FROM cdc_hooks.ledger_partitions() AS p
+                 WHERE p.parent = table_of AND p.upper > day AND p.lower < day + interval '1 day';
+                CONTINUE WHEN from_at >= day + interval '1 day';
+                EXECUTE format('CREATE TABLE cdc_hooks.%I PARTITION OF cdc_hooks.%I FOR VALUES FROM (%L) TO (%L)',
+                               table_of || to_char(from_at, CASE from_at WHEN day THEN '"_"YYYYMMDD' ELSE '"_"YYYYMMDD"_"HH24MISSUS' END),
+                               table_of, from_at, day + interval '1 day');
+                made := made + 1;
+            END LOOP;
+        END LOOP;
+        SELECT sum(p.bytes) INTO bytes FROM cdc_hooks.ledger_partitions() AS p;
+        FOR piece IN SELECT p.* FROM cdc_hooks.ledger_partitions() AS p ORDER BY p.upper, p.name LOOP
+            EXIT WHEN (piece.upper <= now_at - keep OR (piece.upper <= clock_timestamp() AND bytes > max_bytes)) IS NOT TRUE;
+            EXECUTE format('DROP TABLE cdc_hooks.%I', piece.name);
+            dropped := dropped || piece.name;
+            bytes := bytes - piece.bytes;
+        END LOOP;
+    EXCEPTION WHEN lock_not_available THEN
+        made := 0;
+        dropped := '{}';
+        busy := true;
+        SELECT sum(p.bytes) INTO bytes FROM cdc_hooks.ledger_partitions() AS p;
+    END;
+    RETURN NEXT;
+END
+$$;
+REVOKE ALL ON FUNCTION cdc_hooks.tidy_ledger(bigint, interval, bigint) FROM PUBLIC;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -14,6 +14,16 @@ KEPT_TICKS = 8192
 """The newest ticks are never trimmed."""
 
 _SQL = queries("changelog")
+_TIDY_LEDGER = queries("ledger")["tidy"]
+
+
+class Tidied(NamedTuple):
+    """What became of the ledger's partitions. ``busy``: nothing, because somebody reads it for long."""
+
+    made: int
+    dropped: list[str]
+    bytes: int
+    busy: bool
 
 
 class Housekeeper:
@@ -71,6 +81,13 @@ class Housekeeper:
     async def dead_letters(self) -> dict[str, int]:
         """By webhook."""
         return dict(await self._all("dead_letters"))
+
+    async def tidy_ledger(self, keep_s: float, max_bytes: int | None) -> Tidied:
+        """Make the ledger's partitions for the next days; drop those that are too old or, oldest first, too much."""
+        parameters = {"generation": self._lease.generation, "keep_s": keep_s, "max_bytes": max_bytes}
+        with translated():
+            rows = await (await self._connection.execute(_TIDY_LEDGER, parameters)).fetchall()
+        return Tidied(*rows[0])
 
     async def behind(self, places: dict[int, tuple[int, int]]) -> dict[int, tuple[int, float]]:
         """For webhooks at (tick, id): ids given out since, and seconds since their tick if there are any."""

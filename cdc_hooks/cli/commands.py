@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cdc_hooks import __version__
 from cdc_hooks.cli.connect import admin_dsn, connected
+from cdc_hooks.cli.deliveries import deliveries
 from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
@@ -28,6 +29,9 @@ CHANGES = 3
 @config_option
 def main() -> None:
     """Change data capture for PostgreSQL: row changes as signed webhook batches."""
+
+
+main.add_command(deliveries)
 
 
 @main.command()

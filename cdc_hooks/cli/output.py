@@ -23,6 +23,13 @@ COLOURS = {
     "open": "red",
     "paused": "red",
     "retired": "dim",
+    "pending": "yellow",
+    "held": "yellow",
+    "rejected": "red",
+    "dead": "red",
+    "failed": "red",
+    "delivered": "green",
+    "resent": "green",
 }
 
 

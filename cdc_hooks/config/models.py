@@ -27,6 +27,7 @@ from cdc_hooks.config.credentials import (
     or_from_file,
 )
 from cdc_hooks.config.dsn import parse_dsn
+from cdc_hooks.config.ledger import Ledger
 from cdc_hooks.config.notify import Notify
 from cdc_hooks.config.section import Section, fail
 from cdc_hooks.config.values import (
@@ -195,6 +196,7 @@ class Config(Section):
     tables: Annotated[dict[TableName, TableRules], BeforeValidator(tables_by_name)] = Field(default={})
     """The DBA's say over capture, by table. Optional: a table that a webhook wants needs no entry here."""
     change_log: ChangeLog = ChangeLog()
+    ledger: Ledger = Ledger()
     notify: Notify = Notify()
     metrics: Annotated[Metrics, BeforeValidator(_off_is_a_section)] = Metrics()
     log: Log = Log()

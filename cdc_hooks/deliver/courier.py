@@ -286,8 +286,8 @@ class Courier:
             await writing
         except ConnectionLost:
             raise
-        except DatabaseError as error:
-            log.error("ledger_not_written", webhook=self._webhook, error=error.message)  # noqa: TRY400 - no fault of ours
+        except DatabaseError:
+            return  # the ledger has said so
 
     async def _wait_until(self, at: float) -> bool:
         """Wait until a time in seconds since 1970; False when told not to.

@@ -95,6 +95,12 @@ class Metrics:
         self.dead_letters = Gauge(
             "cdc_hooks_dead_letters", "Deliveries given up on and kept.", webhook, registry=registry
         )
+        self.ledger_lost = Counter(
+            "cdc_hooks_ledger_lost", "Records of deliveries that could not be written.", registry=registry
+        )
+        self.ledger_bytes = Gauge(
+            "cdc_hooks_ledger_bytes", "Finished deliveries and failed attempts on disk.", registry=registry
+        )
         self.log_bytes = Gauge("cdc_hooks_change_log_bytes", "Size of the change log on disk.", registry=registry)
         self.log_rows = Gauge(
             "cdc_hooks_change_log_rows",

@@ -53,6 +53,8 @@ WITH needed (kind, object, rights) AS (
     SELECT 'table', c.oid, 'SELECT'
       FROM pg_catalog.pg_class c
      WHERE c.relnamespace = 'cdc_hooks'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p', 'v')
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                        WHERE i.inhrelid = c.oid AND i.inhparent <> 'cdc_hooks.change'::pg_catalog.regclass)
     UNION ALL
     SELECT 'table', n.name::pg_catalog.regclass::oid, n.rights
       FROM (VALUES ('cdc_hooks.tick', 'INSERT'), ('cdc_hooks.tick', 'DELETE'),
@@ -62,6 +64,9 @@ WITH needed (kind, object, rights) AS (
                    ('cdc_hooks.delivery', 'INSERT'), ('cdc_hooks.delivery', 'UPDATE'), ('cdc_hooks.delivery', 'DELETE'),
                    ('cdc_hooks.webhook_hour', 'INSERT'), ('cdc_hooks.webhook_hour', 'UPDATE'),
                    ('cdc_hooks.webhook_hour', 'DELETE'),
+                   ('cdc_hooks.endpoint', 'INSERT'),
+                   ('cdc_hooks.delivery_log', 'INSERT'), ('cdc_hooks.delivery_log', 'DELETE'),
+                   ('cdc_hooks.attempt', 'INSERT'), ('cdc_hooks.attempt', 'DELETE'),
                    ('cdc_hooks.gap', 'INSERT'), ('cdc_hooks.gap', 'UPDATE'),
                    ('cdc_hooks.epoch', 'INSERT'), ('cdc_hooks.epoch', 'UPDATE')) AS n (name, rights)
     UNION ALL
@@ -72,7 +77,8 @@ WITH needed (kind, object, rights) AS (
     SELECT 'sequence', n.name::pg_catalog.regclass::oid, n.rights
       FROM (VALUES ('cdc_hooks.doorbell', 'SELECT'), ('cdc_hooks.doorbell', 'UPDATE'),
                    ('cdc_hooks.lease', 'SELECT'), ('cdc_hooks.lease', 'UPDATE'),
-                   ('cdc_hooks.change_id', 'SELECT')) AS n (name, rights)
+                   ('cdc_hooks.change_id', 'SELECT'),
+                   ('cdc_hooks.delivery_number', 'USAGE'), ('cdc_hooks.delivery_number', 'SELECT')) AS n (name, rights)
     UNION ALL
     SELECT 'function', p.oid, 'EXECUTE'
       FROM pg_catalog.pg_proc p

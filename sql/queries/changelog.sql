@@ -223,34 +223,8 @@ SELECT coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) F
 -- name: notify_queue
 SELECT pg_catalog.pg_notification_queue_usage();
 
--- name: failed_delivery
--- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
-WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-INSERT INTO cdc_hooks.delivery (webhook_id, message_id, state, table_name, action, event_count, first_event, last_event,
-                                attempts, counted, part_of, first_attempt_at, last_attempt_at, next_attempt_at, last_status,
-                                last_error, body)
-SELECT %(webhook_id)s, %(message_id)s, %(state)s, %(table_name)s, %(action)s, %(event_count)s, %(first_event)s,
-       %(last_event)s, %(attempts)s, %(counted)s, %(part_of)s, %(at)s, %(at)s, %(next_attempt_at)s::timestamptz,
-       %(last_status)s::integer, %(last_error)s, %(body)s
-  FROM lead
-ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
-   SET state = excluded.state, attempts = excluded.attempts, counted = excluded.counted,
-       last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
-       last_status = excluded.last_status, last_error = excluded.last_error;
-
--- name: forget_deliveries
-WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-DELETE FROM cdc_hooks.delivery USING lead
- WHERE webhook_id = %(webhook_id)s AND state IN ('pending', 'split', 'part')
-   AND (message_id = ANY (%(message_ids)s) OR part_of = ANY (%(message_ids)s));
-
--- name: unfinished_deliveries
-SELECT message_id, state, attempts, counted, coalesce(EXTRACT(epoch FROM next_attempt_at), 0)::double precision
-  FROM cdc_hooks.delivery
- WHERE webhook_id = %(webhook_id)s
-   AND (state IN ('pending', 'split', 'part') OR last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour');
-
 -- name: dead_letters
+-- By webhook: deliveries that were given up on and kept.
 SELECT w.name, count(*) FROM cdc_hooks.delivery d JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
  WHERE d.state IN ('rejected', 'dead', 'held') GROUP BY w.name;
 

@@ -47,7 +47,7 @@ def refusing(rows: set[int], status: int) -> Behaviour:
 
 def letters(shop: Site) -> list[tuple[str, int, int | None]]:
     """State, number of events and last status of what was set aside."""
-    query = "SELECT state, event_count, last_status FROM cdc_hooks.delivery ORDER BY id"
+    query = "SELECT state, event_count, last_status FROM cdc_hooks.delivery ORDER BY number"
     return shop.execute(query)
 
 

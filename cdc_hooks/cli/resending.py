@@ -1,0 +1,170 @@
+"""``deliveries resend``: stored bodies sent again from this process, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from contextlib import AsyncExitStack, suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import click
+import psycopg
+
+from cdc_hooks import assembly
+from cdc_hooks.changelog.connection import translated
+from cdc_hooks.cli.program import INTERRUPTED
+from cdc_hooks.deliver.policy import classify
+from cdc_hooks.deliver.sign import sign
+from cdc_hooks.errors import CdcHooksError
+from cdc_hooks.model import Message
+from cdc_hooks.ops.resending import Resends
+from cdc_hooks.reach import Reach
+from cdc_hooks.sql import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdc_hooks.config import Config
+    from cdc_hooks.deliver.outcome import Outcome
+    from cdc_hooks.deliver.post import Sender
+    from cdc_hooks.ops.deliveries import Found
+
+_LETTERS = frozenset({"rejected", "dead", "held"})
+
+
+class Result(Enum):
+    DELIVERED = auto()
+    FAILED = auto()
+    LEFT_ALONE = auto()
+    """Somebody else has it, or had it meanwhile."""
+
+
+def why_not(one: Found, config: Config) -> str | None:
+    """Why a delivery cannot be resent; None if it can."""
+    if one.webhook not in config.webhooks:
+        return f"webhook {one.webhook} is not in the configuration"
+    if one.open and one.state not in _LETTERS:
+        return f"it is {one.state}: the daemon has it in hand; to have it tried at once: cdc-hooks resume {one.webhook}"
+    if one.state == "failed":
+        return f"it is a resend itself, which failed; resend the delivery: {one.resend_of}"
+    if not one.has_body:
+        return "its body was not kept (ledger.bodies); to send its rows again, use replay"
+    return None
+
+
+def resend(
+    connection: psycopg.Connection[Any], config: Config, chosen: Sequence[Found], *, rate: float | None = None
+) -> int:
+    """Send them in this order, at most ``rate`` a second, telling of each. The exit status.
+
+    The first interrupt lets the request that is under way end, and its record be written; the second cuts it off.
+    """
+    try:
+        return asyncio.run(_Resending(connection, config).run(chosen, rate))
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+class _Resending:
+    def __init__(self, connection: psycopg.Connection[Any], config: Config) -> None:
+        self._connection = connection
+        self._config = config
+        self._resends = Resends(connection, config.ledger)
+        ((self._installation,),) = connection.execute(queries("changelog")["installation"].encode()).fetchall()
+        self._webhooks: dict[str, tuple[assembly.Plan, Sender]] = {}
+        self._refused: set[tuple[str, str, str]] = set()
+        self._stop = asyncio.Event()
+
+    async def run(self, chosen: Sequence[Found], rate: float | None) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        interrupt = lambda: task.cancel() if self._stop.is_set() else self._stop.set()  # noqa: E731
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+        results: list[Result] = []
+        async with AsyncExitStack() as stack:
+            next_at = time.monotonic()
+            for one in chosen:
+                await self._pause(next_at - time.monotonic())
+                if self._stop.is_set():
+                    break
+                next_at = time.monotonic() + (1 / rate if rate else 0.0)
+                results.append(await self._one(one, stack))
+        return self._summed_up(results, len(chosen))
+
+    async def _one(self, one: Found, stack: AsyncExitStack) -> Result:
+        refusal = why_not(one, self._config)
+        if refusal is None and self._rows(one) & self._refused:
+            refusal = "an earlier delivery with a change of the same row failed: it waits for that one"
+        if refusal is not None:
+            return self._told(one, Result.FAILED, f"not sent: {refusal}")
+        try:
+            plan, sender = await self._webhook(one.webhook, stack)
+            with translated(), self._connection.transaction():
+                body = self._resends.claim(one)
+                if body is None:
+                    return self._told(one, Result.LEFT_ALONE, "left alone: somebody else resends it, or did just now")
+                return await self._send(one, body, plan, sender)
+        except CdcHooksError as error:
+            return self._told(one, Result.FAILED, f"not recorded: {error.message}")
+        except asyncio.CancelledError:
+            click.echo(f"{one.number}: cut off; whether it has arrived is not known, and it is as it was", err=True)
+            raise
+
+    async def _send(self, one: Found, body: bytes, plan: assembly.Plan, sender: Sender) -> Result:
+        started = time.time()
+        headers = sign(plan.keys, one.message_id, int(started), body)
+        outcome = await sender.post(_message(one, body), headers)
+        ok = outcome.status in plan.policy.success
+        self._resends.record(one, outcome, headers, time.time() - started, ok=ok)
+        if not ok:
+            self._refused |= self._rows(one)
+        return self._told(one, Result.DELIVERED if ok else Result.FAILED, _in_words(outcome, ok=ok))
+
+    async def _webhook(self, name: str, stack: AsyncExitStack) -> tuple[assembly.Plan, Sender]:
+        if name not in self._webhooks:
+            plan = assembly.Plan.of(name, self._config.webhooks[name], self._installation)
+            sender = plan.sender(Reach.of(self._config))
+            stack.push_async_callback(sender.aclose)
+            self._webhooks[name] = plan, sender
+        return self._webhooks[name]
+
+    def _rows(self, one: Found) -> set[tuple[str, str, str]]:
+        return {(one.webhook, one.table_name, json.dumps(key)) for key in json.loads(one.row_ids)}
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()
+        else:
+            await asyncio.sleep(0)  # lets an interrupt in
+
+    def _told(self, one: Found, result: Result, words: str) -> Result:
+        click.echo(f"{one.number}: {one.action} of {one.table_name} to {one.webhook}: {words}")
+        return result
+
+    def _summed_up(self, results: Sequence[Result], wanted: int) -> int:
+        counts = {
+            "delivered": results.count(Result.DELIVERED),
+            "failed": results.count(Result.FAILED),
+            "left alone": results.count(Result.LEFT_ALONE),
+            "not tried": wanted - len(results),
+        }
+        click.echo(", ".join(f"{count} {what}" for what, count in counts.items() if count) + ".")
+        if counts["not tried"]:
+            return INTERRUPTED
+        return 1 if counts["failed"] else 0
+
+
+def _in_words(outcome: Outcome, *, ok: bool) -> str:
+    said = f"answered {outcome.status}" if ok else classify(outcome)
+    return f"{'delivered' if ok else 'failed'}, {said}, {outcome.duration_s * 1000:.0f} ms"
+
+
+def _message(one: Found, body: bytes) -> Message:
+    return Message(
+        one.message_id, body, one.table_name, one.action, one.event_count, one.first_event, one.last_event, None
+    )

@@ -1,0 +1,307 @@
+-- The ledger: what the daemon records, and what `cdc-hooks deliveries` asks and does. All run as the daemon's role.
+-- Columns of many records come as one text each, with U+001F between the values; nothing stands for null.
+
+-- name: tidy
+SELECT made, dropped, bytes, busy
+  FROM cdc_hooks.tidy_ledger(%(generation)s, pg_catalog.make_interval(secs => %(keep_s)s), %(max_bytes)s::bigint);
+
+-- name: endpoint
+-- What a webhook's deliveries are made with from now on. Returns its id.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
+new AS (
+    INSERT INTO cdc_hooks.endpoint (webhook_id, fingerprint, url, secrets, fields, headers)
+    SELECT %(webhook_id)s, %(fingerprint)s, %(url)s, %(secrets)s, %(fields)s, %(headers)s
+      FROM lead
+     WHERE NOT EXISTS (SELECT FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.fingerprint = %(fingerprint)s)
+    ON CONFLICT ON CONSTRAINT endpoint_once DO NOTHING
+    RETURNING id
+)
+SELECT id FROM new
+UNION ALL
+SELECT e.id FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.fingerprint = %(fingerprint)s;
+
+-- name: unfinished
+-- What a worker must know of, to send nothing twice: what waits, parts of what is being split, and what was given up on
+-- lately, for that it is finished with may not have been recorded before a crash.
+SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM d.next_attempt_at), 0)::double precision,
+       EXTRACT(epoch FROM d.first_attempt_at)::double precision
+  FROM cdc_hooks.delivery d
+ WHERE d.webhook_id = %(webhook_id)s
+   AND (d.state NOT IN ('rejected', 'dead')
+        OR d.last_attempt_at > pg_catalog.clock_timestamp() - interval '1 hour'
+        OR EXISTS (SELECT FROM cdc_hooks.delivery p
+                    WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split'));
+
+-- name: failed
+-- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                     event_count, first_event, last_event, attempts, counted, first_attempt_at, last_attempt_at,
+                                     next_attempt_at, duration_s, last_status, last_error, body)
+SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, %(state)s, %(table_name)s, %(action)s,
+       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, %(counted)s, pg_catalog.to_timestamp(%(at)s),
+       pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(next_attempt_at)s::double precision), %(duration_s)s::real,
+       %(last_status)s::integer, %(last_error)s, %(body)s
+  FROM lead
+ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
+   SET state = excluded.state, endpoint_id = excluded.endpoint_id, attempts = excluded.attempts, counted = excluded.counted,
+       last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error
+RETURNING d.number;
+
+-- name: closed
+-- It is open no more. Returns its number, and when it was first tried, in seconds since 1970.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+DELETE FROM cdc_hooks.delivery d USING lead
+ WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s
+RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
+
+-- name: part_delivered
+-- A part of a split delivery: remembered until all of it is finished with, without its body.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                     event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                     duration_s, last_status, last_error, body)
+SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, 'part', %(table_name)s, %(action)s,
+       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, pg_catalog.to_timestamp(%(at)s),
+       pg_catalog.to_timestamp(%(at)s), %(duration_s)s::real, %(last_status)s::integer, '', ''
+  FROM lead
+ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
+   SET state = 'part', attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at, next_attempt_at = NULL,
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = '', body = ''
+RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
+
+-- name: finished
+-- A split delivery, all of whose parts are finished with. What is itself a part stays as one.
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
+parts AS (
+    DELETE FROM cdc_hooks.delivery d USING lead
+     WHERE d.webhook_id = %(webhook_id)s AND d.part_of = %(message_id)s AND d.state = 'part'
+),
+part AS (
+    UPDATE cdc_hooks.delivery d SET state = 'part', body = '' FROM lead
+     WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NOT NULL
+)
+DELETE FROM cdc_hooks.delivery d USING lead
+ WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NULL;
+
+-- name: forget
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+DELETE FROM cdc_hooks.delivery USING lead
+ WHERE webhook_id = %(webhook_id)s AND state IN ('pending', 'split', 'part')
+   AND (message_id = ANY (%(message_ids)s) OR part_of = ANY (%(message_ids)s));
+
+-- name: held_rows
+-- The rows of a webhook whose changes wait, or were given up on: table, and key as JSON.
+SELECT DISTINCT d.table_name, k.value::text
+  FROM cdc_hooks.delivery d CROSS JOIN json_array_elements(d.row_ids::json) AS k (value)
+ WHERE d.webhook_id = %(webhook_id)s AND d.state IN ('held', 'rejected', 'dead');
+
+-- name: log_deliveries
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, response_headers, response_body, body)
+SELECT coalesce(r.number, pg_catalog.nextval('cdc_hooks.delivery_number')), r.webhook_id, r.endpoint_id, r.message_id, r.kind,
+       r.part_of, r.state, r.table_name, r.action, r.row_ids, r.event_count, r.first_event, r.last_event, r.attempts,
+       pg_catalog.to_timestamp(r.first_attempt_at), pg_catalog.to_timestamp(r.last_attempt_at), r.duration_s, r.last_status,
+       r.last_error, r.response_headers, r.response_body, r.body
+  FROM lead,
+       unnest(string_to_array(%(number)s, U&'\001F', '')::bigint[],
+              string_to_array(%(webhook_id)s, U&'\001F', '')::integer[],
+              string_to_array(%(endpoint_id)s, U&'\001F', '')::integer[],
+              string_to_array(%(message_id)s, U&'\001F', ''),
+              string_to_array(%(kind)s, U&'\001F', ''),
+              string_to_array(%(part_of)s, U&'\001F', ''),
+              string_to_array(%(state)s, U&'\001F', ''),
+              string_to_array(%(table_name)s, U&'\001F', ''),
+              string_to_array(%(action)s, U&'\001F', ''),
+              string_to_array(%(row_ids)s, U&'\001F', ''),
+              string_to_array(%(event_count)s, U&'\001F', '')::integer[],
+              string_to_array(%(first_event)s, U&'\001F', ''),
+              string_to_array(%(last_event)s, U&'\001F', ''),
+              string_to_array(%(attempts)s, U&'\001F', '')::integer[],
+              string_to_array(%(first_attempt_at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(last_attempt_at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
+              string_to_array(%(last_status)s, U&'\001F', '')::integer[],
+              string_to_array(%(last_error)s, U&'\001F', ''),
+              string_to_array(%(response_headers)s, U&'\001F', ''),
+              %(response_body)s::bytea[],
+              %(body)s::bytea[])
+       AS r (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+             event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at, duration_s, last_status,
+             last_error, response_headers, response_body, body);
+
+-- name: log_attempts
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body)
+SELECT r.delivery, r.attempt, pg_catalog.to_timestamp(r.at), r.duration_s, r.status, r.error, r.request_headers,
+       r.response_headers, r.response_body
+  FROM lead,
+       unnest(string_to_array(%(delivery)s, U&'\001F', '')::bigint[],
+              string_to_array(%(attempt)s, U&'\001F', '')::integer[],
+              string_to_array(%(at)s, U&'\001F', '')::double precision[],
+              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
+              string_to_array(%(status)s, U&'\001F', '')::integer[],
+              string_to_array(%(error)s, U&'\001F', ''),
+              string_to_array(%(request_headers)s, U&'\001F', ''),
+              string_to_array(%(response_headers)s, U&'\001F', ''),
+              %(response_body)s::bytea[])
+       AS r (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body);
+
+-- name: filter
+-- Which deliveries a command is about; a part of the queries below. The hour: partitions go by the server's clock, times of
+-- attempts by the daemon's.
+    (%(numbers)s::bigint[] IS NULL OR d.number = ANY (%(numbers)s::bigint[]) OR d.message_id = ANY (%(message_ids)s::text[]))
+AND (%(after)s::bigint IS NULL OR d.number > %(after)s)
+AND (%(webhook)s::text IS NULL OR w.name = %(webhook)s)
+AND (%(states)s::text[] IS NULL OR d.state = ANY (%(states)s::text[]))
+AND (%(since)s::timestamptz IS NULL
+     OR (d.logged_at >= %(since)s::timestamptz - interval '1 hour' AND d.last_attempt_at >= %(since)s::timestamptz))
+AND (%(until)s::timestamptz IS NULL OR d.last_attempt_at < %(until)s::timestamptz)
+AND (%(table)s::text IS NULL OR d.table_name = %(table)s)
+AND (%(row)s::text[] IS NULL OR EXISTS (SELECT FROM json_array_elements(d.row_ids::json) AS k (value)
+                                         WHERE k.value::text = ANY (%(row)s::text[])))
+AND (%(status_from)s::integer IS NULL OR d.last_status BETWEEN %(status_from)s AND %(status_to)s)
+
+-- name: find
+SELECT d.number, d.open, w.name AS webhook, d.state, d.kind, d.message_id, d.part_of, d.resend_of, d.table_name, d.action,
+       d.row_ids, d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
+       d.next_attempt_at, d.duration_s, d.last_status, d.last_error, d.body IS NOT NULL AS has_body
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+ WHERE {filter}
+ ORDER BY {order}
+ LIMIT %(limit)s;
+
+-- name: details
+-- What find leaves out: with what it was made, the end of it, and what stands in its way.
+SELECT e.url, e.secrets, e.fields, e.headers, d.response_headers, d.response_body, d.body, w.paused_why,
+       w.state = 'retired' AS retired
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+  LEFT JOIN cdc_hooks.endpoint e ON e.id = d.endpoint_id
+ WHERE d.number = %(number)s AND d.open = %(open)s
+ LIMIT 1;
+
+-- name: attempts
+SELECT attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body
+  FROM cdc_hooks.attempt WHERE delivery = %(number)s ORDER BY at, attempt;
+
+-- name: related
+-- Its parts, and its resends.
+SELECT d.number, d.state, d.resend_of IS NOT NULL AS is_resend, d.last_attempt_at
+  FROM cdc_hooks.every_delivery d
+ WHERE d.number > %(number)s AND (d.resend_of = %(number)s OR (d.part_of = %(message_id)s AND d.kind <> 'resend'))
+ ORDER BY d.number
+ LIMIT 20;
+
+-- name: webhook_names
+SELECT name FROM cdc_hooks.webhook ORDER BY name;
+
+-- name: tidy_as_leader
+-- Room in the ledger, also where no daemon has run for days.
+SELECT made FROM cdc_hooks.tidy_ledger((SELECT generation FROM cdc_hooks.leader), pg_catalog.make_interval(secs => %(keep_s)s),
+                                       %(max_bytes)s::bigint);
+
+-- name: newest_number
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.delivery_number;
+
+-- name: be_patient
+-- For a transaction that waits for a receiver's answer.
+SELECT pg_catalog.set_config(name, '0', true)
+  FROM pg_catalog.pg_settings
+ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
+
+-- name: claim_letter
+-- A delivery that was set aside, for whoever resends it: no row comes where somebody else has it, or had it meanwhile.
+SELECT d.body FROM cdc_hooks.delivery d
+ WHERE d.number = %(number)s AND d.state IN ('rejected', 'dead', 'held') AND d.attempts = %(attempts)s
+   FOR UPDATE SKIP LOCKED;
+
+-- name: claim_number
+-- Records that are finished with are not locked as rows: nobody may change them.
+SELECT pg_catalog.pg_try_advisory_xact_lock(1733212601, (%(number)s %% 2147483647)::integer);
+
+-- name: claim_finished
+SELECT d.body FROM cdc_hooks.delivery_log d
+ WHERE d.number = %(number)s AND d.body IS NOT NULL
+   AND NOT EXISTS (SELECT FROM cdc_hooks.delivery_log l WHERE l.number > %(newest)s AND l.resend_of = %(number)s)
+ LIMIT 1;
+
+-- name: record_resend
+-- A resend is a delivery of its own.
+INSERT INTO cdc_hooks.delivery_log (webhook_id, endpoint_id, message_id, kind, part_of, resend_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, response_headers, response_body)
+SELECT d.webhook_id, d.endpoint_id, d.message_id, 'resend', d.part_of, d.number, %(state)s, d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, 1, pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(at)s),
+       %(duration_s)s, %(status)s, %(error)s, %(response_headers)s, %(response_body)s
+  FROM cdc_hooks.every_delivery d WHERE d.number = %(number)s AND d.open = %(open)s
+RETURNING number;
+
+-- name: record_resent
+-- What was set aside has got through: it goes to those that are finished with.
+INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
+                                    event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
+                                    duration_s, last_status, last_error, body)
+SELECT d.number, d.webhook_id, d.endpoint_id, d.message_id, d.kind, d.part_of, 'resent', d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
+       d.duration_s, d.last_status, d.last_error, CASE WHEN %(body)s THEN d.body END
+  FROM cdc_hooks.delivery d WHERE d.number = %(number)s;
+
+-- name: record_failure
+UPDATE cdc_hooks.delivery
+   SET attempts = attempts + 1, last_attempt_at = pg_catalog.to_timestamp(%(at)s), duration_s = %(duration_s)s,
+       last_status = %(status)s, last_error = %(error)s
+ WHERE number = %(number)s
+RETURNING attempts;
+
+-- name: record_attempt
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body)
+VALUES (%(number)s, %(attempt)s, pg_catalog.to_timestamp(%(at)s), true, %(duration_s)s, %(status)s, %(error)s,
+        %(request_headers)s, %(response_headers)s, %(response_body)s);
+
+-- name: close_letters
+-- Set aside no more. A part of what is still being delivered is remembered, so that it is not sent again with the others.
+WITH chosen AS MATERIALIZED (
+    SELECT d.number, EXISTS (SELECT FROM cdc_hooks.delivery p
+                              WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split') AS is_part
+      FROM cdc_hooks.delivery d
+      JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+     WHERE d.number = ANY (%(numbers)s) AND d.state <> 'part'
+       AND (d.state IN ('rejected', 'dead') OR %(waiting_too)s OR w.state = 'retired' OR w.paused_at IS NOT NULL)
+       FOR UPDATE OF d
+), kept AS (
+    UPDATE cdc_hooks.delivery d SET state = 'part', body = '', next_attempt_at = NULL
+      FROM chosen c WHERE d.number = c.number AND c.is_part
+    RETURNING d.number
+), gone AS (
+    DELETE FROM cdc_hooks.delivery d USING chosen c WHERE d.number = c.number AND NOT c.is_part
+    RETURNING d.number
+)
+SELECT number FROM kept UNION ALL SELECT number FROM gone;
+
+-- name: delete_finished
+DELETE FROM cdc_hooks.delivery_log WHERE number = ANY (%(numbers)s) RETURNING number;
+
+-- name: delete_attempts
+DELETE FROM cdc_hooks.attempt WHERE delivery = ANY (%(numbers)s);
+
+-- name: count
+SELECT d.state, count(*)
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+ WHERE {filter}
+ GROUP BY d.state ORDER BY d.state;
+
+-- name: export
+SELECT d.number, w.name AS webhook, d.state, d.kind, d.message_id, d.part_of, d.resend_of, d.table_name, d.action, d.row_ids,
+       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at,
+       d.duration_s, d.last_status, d.last_error, e.url, e.secrets, d.response_headers, d.response_body, d.body
+  FROM cdc_hooks.every_delivery d
+  JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+  LEFT JOIN cdc_hooks.endpoint e ON e.id = d.endpoint_id
+ WHERE {filter}
+ ORDER BY {order};
