@@ -76,6 +76,7 @@ def cases_of(sent: list[Case]) -> dict[str, Case]:
     return {
         **{f"as it was sent, {number}": one for number, one in enumerate(sent)},
         "a plain secret": signed(now, PLAIN_SECRET, genuine=True),
+        "a secret with padding": signed(now, NEXT_SECRET + "=", genuine=True),
         "one signature": signed(now, genuine=True),
         "a minute ago": signed(now - 60, genuine=True),
         "another version before it": first.but(signature=f"v1a,{'A' * 86}== {signatures}", genuine=True),
