@@ -110,12 +110,23 @@ class Sender:
         await self._pool.aclose()
 
     async def _request(self, body: bytes, headers: Mapping[str, str]) -> Connection:
-        """A connection with the beginning of an answer. It has one of the places, until it is let go."""
+        """A connection with the beginning of an answer. It has one of the places, until it is let go.
+
+        A receiver may close an idle connection just as it is used again. Nobody is to blame for that, and the next
+        connection may be well: so the request is sent once more, on a new one, with what is left of the time.
+        """
         head = b"%b%bcontent-length: %d\r\n\r\n" % (self._head, _lines(headers), len(body))
         deadline = asyncio.get_running_loop().time() + self._total_timeout_s
         connection = await self._place(deadline)
         try:
-            await connection.request(head, body, deadline)
+            try:
+                await connection.request(head, body, deadline)
+            except ConnectionError:
+                if not connection.crossed:
+                    raise
+                async with asyncio.timeout_at(deadline):
+                    connection = await self._pool.connect()
+                await connection.request(head, body, deadline)
         except BaseException:
             self._places.release()
             raise
