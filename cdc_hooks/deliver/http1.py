@@ -124,10 +124,9 @@ class Connection(asyncio.Protocol):
         return answer.ended and answer.keep_alive and sent and self._closed_why is None
 
     @property
-    def crossed(self) -> bool:
-        """Whether it answered before, and was closed without a word when the next request came."""
-        silent = self.answer.status is None and self._read_bytes == 0
-        return self._reused and silent and isinstance(self._closed_why, ConnectionError)
+    def answered_only_before(self) -> bool:
+        """Whether it answered the request before, and no byte has come since this one."""
+        return self._reused and self.answer.status is None and self._read_bytes == 0
 
     def is_quiet(self) -> bool:
         """Whether nothing has come since, that only waits to be read: it would be taken for the next answer."""
@@ -259,7 +258,7 @@ def _parser(connection: Connection) -> HttpResponseParser:
 class Pool:
     """The connections to one receiver: all that are open, and those that are idle."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, connect: Callable[[float], Awaitable[Connection]]) -> None:
         self._connect = connect
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()  # the longest idle first
@@ -276,11 +275,14 @@ class Pool:
             connection.close()
         return None
 
-    async def connect(self) -> Connection:
-        """A new connection. Raises what ``connect`` raises, and ConnectionError when the pool is closed."""
+    async def connect(self, deadline: float) -> Connection:
+        """A new connection, before ``deadline`` (of the loop's clock).
+
+        Raises what ``connect`` raises, and ConnectionError when the pool is closed.
+        """
         if self._closed:
             raise ConnectionError("the connection was closed")
-        connection = await self._connect()
+        connection = await self._connect(deadline)
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         if self._closed:

@@ -122,10 +122,9 @@ class Sender:
             try:
                 await connection.request(head, body, deadline)
             except ConnectionError:
-                if not connection.crossed:
+                if not connection.answered_only_before:
                     raise
-                async with asyncio.timeout_at(deadline):
-                    connection = await self._pool.connect()
+                connection = await self._pool.connect(deadline)
                 await connection.request(head, body, deadline)
         except BaseException:
             self._places.release()
@@ -139,11 +138,11 @@ class Sender:
             return connection
         async with asyncio.timeout_at(deadline):
             await self._places.acquire()
-            try:
-                return self._pool.idle() or await self._pool.connect()
-            except BaseException:
-                self._places.release()
-                raise
+        try:
+            return self._pool.idle() or await self._pool.connect(deadline)
+        except BaseException:
+            self._places.release()
+            raise
 
     def _let_go(self, connection: Connection) -> None:
         self._places.release()

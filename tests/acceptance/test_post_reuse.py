@@ -67,6 +67,21 @@ def test_it_is_sent_once_more_and_not_twice() -> None:
     with_sender(test)
 
 
+def test_it_is_sent_on_a_new_connection_and_not_on_another_idle_one() -> None:
+    """Which may be closed, too: they have been idle for about as long."""
+
+    async def test(receiver: Receiver, to: Sender) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(post(to))
+        receiver.next_answers = [raw()]
+        assert receiver.connections == 2
+        assert (await post(to)).ok
+        assert receiver.requests[-1].connection == 3
+
+    with_sender(test, max_connections=2)
+
+
 @pytest.mark.parametrize(
     "beginning",
     [b"H", b"HTTP/1.1 500", b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 500 No\r\ncontent-length: 5\r\n\r\n"],
