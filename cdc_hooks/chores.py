@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from dataclasses import asdict
@@ -86,6 +87,7 @@ class Chores:
         log_bytes, queue = await self._keeper.sizes()
         log_bytes = await self._keep_budget(log_bytes, services, config)
         self._metrics.log_bytes.set(log_bytes)
+        self._metrics.log_max_bytes.set(config.change_log.max_bytes or math.inf)
         self._metrics.log_rows.set(await self._keeper.rows())
         self._metrics.notify_queue.set(queue)
         await self.count_dead_letters(services)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 # Common servers (Node.js, uvicorn, Apache) close a connection that was idle for 5 s. A request that crosses such a
-# close is lost and cannot be told from one that was processed, so we are the first to close.
+# close cannot be told from one that was processed, and has to be sent again, so we are the first to close.
 _IDLE_S = 4.0
 _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 8190
@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         """Where an answer did not come at one go: done when nothing more will come of it."""
         self.answer = Answer()
         self.idle_since = 0.0
+        self._reused = False
         self._abort: Callable[[], None] = lambda: None  # until there is a transport
         self._headers_came: asyncio.Future[None] | None = None
         self._parser: HttpResponseParser | None = None  # while something is expected
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         """
         if self._closed_why is not None:
             raise self._closed_why
+        self._reused = self.answer.ended
         self.answer, self.over, self._read_bytes = Answer(), None, 0
         self._parser = _parser(self)
         self._headers_came = self._loop.create_future()
@@ -120,6 +122,11 @@ class Connection(asyncio.Protocol):
         answer = self.answer
         sent = not self._sending and (answer.ok or self._small)
         return answer.ended and answer.keep_alive and sent and self._closed_why is None
+
+    @property
+    def answered_only_before(self) -> bool:
+        """Whether it answered the request before, and no byte has come since this one."""
+        return self._reused and self.answer.status is None and self._read_bytes == 0
 
     def is_quiet(self) -> bool:
         """Whether nothing has come since, that only waits to be read: it would be taken for the next answer."""
@@ -251,7 +258,7 @@ def _parser(connection: Connection) -> HttpResponseParser:
 class Pool:
     """The connections to one receiver: all that are open, and those that are idle."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
+    def __init__(self, connect: Callable[[float], Awaitable[Connection]]) -> None:
         self._connect = connect
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()  # the longest idle first
@@ -268,9 +275,14 @@ class Pool:
             connection.close()
         return None
 
-    async def connect(self) -> Connection:
-        """A new connection. Raises what ``connect`` raises."""
-        connection = await self._connect()
+    async def connect(self, deadline: float) -> Connection:
+        """A new connection, before ``deadline`` (of the loop's clock).
+
+        Raises what ``connect`` raises, and ConnectionError when the pool is closed.
+        """
+        if self._closed:
+            raise ConnectionError("the connection was closed")
+        connection = await self._connect(deadline)
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         if self._closed:

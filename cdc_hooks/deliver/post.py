@@ -115,12 +115,22 @@ class Sender:
         await self._pool.aclose()
 
     async def _request(self, body: bytes, headers: Mapping[str, str]) -> Connection:
-        """A connection with the beginning of an answer. It has one of the places, until it is let go."""
+        """A connection with the beginning of an answer. It has one of the places, until it is let go.
+
+        A receiver may close an idle connection just as it is used again. Nobody is to blame for that, and the next
+        connection may be well: so the request is sent once more, on a new one, with what is left of the time.
+        """
         head = self.head(body, headers)
         deadline = asyncio.get_running_loop().time() + self._total_timeout_s
         connection = await self._place(deadline)
         try:
-            await connection.request(head, body, deadline)
+            try:
+                await connection.request(head, body, deadline)
+            except ConnectionError:
+                if not connection.answered_only_before:
+                    raise
+                connection = await self._pool.connect(deadline)
+                await connection.request(head, body, deadline)
         except BaseException:
             self._places.release()
             raise
@@ -133,11 +143,11 @@ class Sender:
             return connection
         async with asyncio.timeout_at(deadline):
             await self._places.acquire()
-            try:
-                return self._pool.idle() or await self._pool.connect()
-            except BaseException:
-                self._places.release()
-                raise
+        try:
+            return self._pool.idle() or await self._pool.connect(deadline)
+        except BaseException:
+            self._places.release()
+            raise
 
     def _let_go(self, connection: Connection) -> None:
         self._places.release()

@@ -58,7 +58,6 @@ class Lookups:
     def _begin(self, host: str, port: int) -> asyncio.Future[_Found]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_Found] = loop.create_future()
-        self._running[host, port] = answer
 
         def look_up() -> None:
             found: _Found
@@ -73,7 +72,11 @@ class Lookups:
             del self._running[host, port]
             answer.set_result(found)
 
-        threading.Thread(target=look_up, name=f"lookup {host}", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name=f"lookup {host}", daemon=True).start()
+        except RuntimeError as error:  # this machine has no more threads for us
+            raise OSError(str(error)) from error
+        self._running[host, port] = answer
         return answer
 
 

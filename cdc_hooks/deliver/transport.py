@@ -39,20 +39,22 @@ class Way:
     proxy_resolver: Resolver
 
 
-async def connect(way: Way, timeout_s: float) -> Connection:
+async def connect(way: Way, timeout_s: float, deadline: float) -> Connection:
     """A new connection, in time: name lookup, TCP, TLS. Raises NoConnection.
 
-    Nothing comes from the environment: no proxies, no netrc.
+    ``deadline`` (of the loop's clock) may come before ``timeout_s`` is over. It is watched here, where it is known
+    who is to blame. Nothing comes from the environment: no proxies, no netrc.
     """
-    deadline, attempt = asyncio.timeout(timeout_s), _Attempt(way)
+    time_s = min(timeout_s, deadline - asyncio.get_running_loop().time())
+    limit, attempt = asyncio.timeout(time_s), _Attempt(way)
     try:
-        async with deadline:
+        async with limit:
             return await attempt.run()
     except ssl.SSLError as error:
         raise NoConnection(Failure.TLS, tls_words(error)) from error
     except OSError as error:
-        if deadline.expired():
-            raise attempt.late(timeout_s) from error
+        if limit.expired():
+            raise attempt.late(f"{round(max(time_s, 0), 3):g} s") from error
         raise NoConnection(Failure.CONNECT, words(error)) from error
 
 
@@ -79,13 +81,13 @@ class _Attempt:
             raise
         return connection
 
-    def late(self, timeout_s: float) -> NoConnection:
+    def late(self, time: str) -> NoConnection:
         """What to raise when the time is over."""
         if self._way.proxy is not None and self._at_the_proxy:
-            return self._way.proxy.fails(f"no connection through it within {timeout_s:g} s")
+            return self._way.proxy.fails(f"no connection through it within {time}")
         if self._resolving:
-            return NoConnection(Failure.TIMEOUT, f"{self._way.host} was not resolved within {timeout_s:g} s")
-        return NoConnection(Failure.TIMEOUT, f"no connection within {timeout_s:g} s")
+            return NoConnection(Failure.TIMEOUT, f"{self._way.host} was not resolved within {time}")
+        return NoConnection(Failure.TIMEOUT, f"no connection within {time}")
 
     async def _straight(self) -> socket.socket:
         self._resolving = True

@@ -5,6 +5,7 @@ Base units; labels are names from the configuration and fixed words, so their nu
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -102,6 +103,10 @@ class Metrics:
             "cdc_hooks_ledger_bytes", "Finished deliveries and failed attempts on disk.", registry=registry
         )
         self.log_bytes = Gauge("cdc_hooks_change_log_bytes", "Size of the change log on disk.", registry=registry)
+        self.log_max_bytes = Gauge(
+            "cdc_hooks_change_log_max_bytes", "Disk budget of the change log; +Inf for none.", registry=registry
+        )
+        self.log_max_bytes.set(math.inf)
         self.log_rows = Gauge(
             "cdc_hooks_change_log_rows",
             "Rows in the change log: ids given out since the oldest one in it (an upper bound).",

@@ -17,7 +17,7 @@ from cdc_hooks.deliver.outcome import Failure
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.resolve import Lookups, is_ours, vetted
 from cdc_hooks.errors import ConfigError
-from tests.acceptance.posting import SECRET, SHORT_S, post, sender, with_sender
+from tests.acceptance.posting import LONG_S, SECRET, SHORT_S, post, sender, with_sender
 from tests.receivers import Receiver, answer
 
 if TYPE_CHECKING:
@@ -246,6 +246,21 @@ def test_an_error_of_a_lookup_that_nobody_waits_for_is_forgotten() -> None:
         with pytest.raises(socket.gaierror):
             await lookups("receiver.example", 80)
         assert not complaints
+
+    asyncio.run(ask())
+
+
+def test_a_lookup_for_which_there_is_no_thread_is_made_the_next_time() -> None:
+    async def ask() -> None:
+        lookups = Lookups(lambda _host, port: socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM))
+        usual = threading.stack_size(2**47)  # as much as there are addresses: the system makes no such thread
+        try:
+            with pytest.raises(OSError, match="thread"):
+                await lookups("receiver.example", 80)
+        finally:
+            threading.stack_size(usual)
+        async with asyncio.timeout(LONG_S):
+            assert await lookups("receiver.example", 80)
 
     asyncio.run(ask())
 

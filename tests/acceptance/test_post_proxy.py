@@ -227,8 +227,12 @@ def test_what_a_proxy_does_wrong_is_its_failure(talk: Talk, says: str) -> None:
     assert not re.search(r"hunter2|c2hvcDp", repr(outcome))
 
 
-def test_a_proxy_that_never_answers() -> None:
-    outcome, _ = through(silent, connect_timeout_s=SHORT_S)
+@pytest.mark.parametrize(
+    "times", [{"connect_timeout_s": SHORT_S}, {"total_timeout_s": SHORT_S}], ids=["connect", "total"]
+)
+def test_a_proxy_that_never_answers(times: dict[str, float]) -> None:
+    """Whichever of the times is over: it is not the receiver that took it."""
+    outcome, _ = through(silent, **times)
     assert outcome.error is Failure.PROXY
     assert classify(outcome).endswith("no connection through it within 0.2 s")
 
