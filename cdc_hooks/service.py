@@ -89,7 +89,9 @@ class Service:
         known, self._control = self._control, control
         if self._courier is None or known is None:
             return  # who begins looks for himself
-        if control.resumed_at != known.resumed_at:
+        if control.resume_from is not None and self.worker is not None:
+            self.worker.stop()  # the next one moves
+        elif control.resumed_at != known.resumed_at:
             log.info("resumed", webhook=self.name)
             self._courier.resume()
         if control.paused_by == "operator" and control != known:
@@ -125,6 +127,15 @@ class Service:
         if self._for_good:
             health.forget(self.name)
 
+    async def _move(self) -> None:
+        """Go on from another place, if an operator wants it."""
+        stages = self._stages
+        to = (await registry.controls(stages.connection))[self.webhook_id].resume_from
+        if to is not None:
+            tick = await registry.move(stages.connection, stages.journal, self.webhook_id, to)
+            stages.head.advance(await registry.newest_tick(stages.connection))
+            log.warning("moved", webhook=self.name, to=to, tick=tick)
+
     def _broke(self, error: str) -> None:
         health = self._stages.health
         health.failing(self.name, error)
@@ -133,6 +144,7 @@ class Service:
     async def _work(self) -> None:
         stages = self._stages
         plan = assembly.Plan.of(self.name, self.webhook, stages.installation)
+        await self._move()
         progress = await registry.progress_of(stages.connection, self.webhook_id)
         if progress is None:
             raise DatabaseError(f"webhook {self.name} has no progress recorded", hint="run: cdc-hooks check")
@@ -179,5 +191,6 @@ class Service:
         self._control = (await registry.controls(stages.connection))[self.webhook_id]
         if self._control.paused_why is not None:
             courier.pause(self._control.paused_why, by_itself=self._control.paused_by == "policy")
+        courier.tell_state()
         self._courier = courier
         return courier

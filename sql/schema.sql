@@ -119,6 +119,7 @@ CREATE TABLE cdc_hooks.webhook (
     paused_by       text        CONSTRAINT known_pauser CHECK (paused_by IN ('policy', 'operator')),
     paused_why      text,
     resumed_at      timestamptz,
+    resume_from     text        CONSTRAINT now_or_a_tick CHECK (resume_from ~ '^(now|[0-9]+)$'),
     delivered       bigint      NOT NULL DEFAULT 0,
     last_success_at timestamptz,
     last_error_at   timestamptz,
@@ -128,6 +129,7 @@ CREATE TABLE cdc_hooks.webhook (
 COMMENT ON TABLE  cdc_hooks.webhook IS 'The webhooks of the configuration. A retired one is no longer configured and holds nothing back.';
 COMMENT ON COLUMN cdc_hooks.webhook.state IS 'As its daemon has it; "open" is its circuit breaker: the endpoint is sick.';
 COMMENT ON COLUMN cdc_hooks.webhook.paused_at IS 'Since when nothing is sent, its place kept, until somebody resumes it.';
+COMMENT ON COLUMN cdc_hooks.webhook.resume_from IS 'Where the daemon shall move it, when it reads this: now, or a tick or the last one before.';
 COMMENT ON COLUMN cdc_hooks.webhook.delivered IS 'Changes delivered so far (written every few seconds).';
 
 -- What became of each webhook's requests, by the hour: for the sums that status shows. Kept for 31 days.

@@ -37,6 +37,8 @@ class Control(NamedTuple):
     paused_by: str | None
     paused_why: str | None
     resumed_at: datetime | None
+    resume_from: str | None
+    """Where an operator wants it to go on: ``now``, or a tick."""
 
 
 class Epochs:
@@ -102,6 +104,14 @@ async def settle_epoch(connection: AsyncConnection[Any], journal: Journal) -> Ep
     return Epochs([(epoch, first_id) for epoch, first_id, _, _ in known])
 
 
+async def epochs(connection: AsyncConnection[Any]) -> Epochs:
+    """Those that are known; none before the first daemon has led."""
+    known = await _all(connection, "epochs")
+    if not known:
+        raise DatabaseError("no daemon has run on this database yet", hint="start it: systemctl start cdc-hooks")
+    return Epochs([(epoch, first_id) for epoch, first_id, _, _ in known])
+
+
 async def register(connection: AsyncConnection[Any], journal: Journal, starts: Mapping[str, str]) -> dict[str, int]:
     """The ids of the configured webhooks. New ones get their place in the log, those no longer configured retire.
 
@@ -137,11 +147,40 @@ async def _return(connection: AsyncConnection[Any], journal: Journal, webhook_id
         stood = (await _one(connection, "open_window", lo=progress.lo_tick, hi=newest))[-2]
         (kept,) = await _one(connection, "next_id", after_id=stood)
         first = upto_id + 1 if kept is None else kept
-        if first > stood + 1:
-            reason = "reclaimed while the webhook was not configured"
-            span = {"after_id": stood, "upto_id": first - 1}
-            await journal.write("add_gap", webhook_id=webhook_id, **span, reason=reason, told=False)
+        await _missed(journal, webhook_id, stood, first - 1, "reclaimed while the webhook was not configured")
     await journal.write("set_webhook_state", webhook_id=webhook_id, state="active")
+
+
+async def move(connection: AsyncConnection[Any], journal: Journal, webhook_id: int, to: str) -> int:
+    """Have a webhook go on from a tick (or the last one before it), or from ``now``. Returns the tick.
+
+    What it has not got, and will not get, is a gap: what is passed over, or is no longer in the log.
+    """
+    progress = await progress_of(connection, webhook_id)
+    newest, upto_id = await _one(connection, "newest_tick")
+    if to == "now":
+        look = await journal.look(forced=True)
+        tick = look.window.hi_tick if look.window else newest
+    else:
+        (tick,) = await _one(connection, "tick_or_before", tick=int(to))
+    if progress is not None and progress.lo_tick < tick:
+        stood = (await _one(connection, "open_window", lo=progress.lo_tick, hi=tick))[-2]
+        (passed,) = await _one(connection, "upto_id", tick=tick)
+        await _missed(journal, webhook_id, max(stood, progress.after_id), passed, "passed over by an operator")
+    else:
+        begins = (await _one(connection, "open_window", lo=tick, hi=newest))[-2]
+        (kept,) = await _one(connection, "next_id", after_id=begins)
+        first = upto_id + 1 if kept is None else kept
+        await _missed(journal, webhook_id, begins, first - 1, "no longer in the change log")
+    await journal.record(webhook_id, Progress(tick, tick, 0))
+    await journal.write("moved_webhook", webhook_id=webhook_id)
+    return int(tick)
+
+
+async def _missed(journal: Journal, webhook_id: int, after_id: int, upto_id: int, reason: str) -> None:
+    if upto_id > after_id:
+        span = {"after_id": after_id, "upto_id": upto_id}
+        await journal.write("add_gap", webhook_id=webhook_id, **span, reason=reason, told=False)
 
 
 async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Progress | None:

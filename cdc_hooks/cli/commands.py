@@ -183,14 +183,37 @@ def pause(session: Session, webhook: str, reason: str) -> int:
 
 @main.command()
 @click.argument("webhook")
+@click.option("--from", "begin", metavar="now|TIME|EVENT", help="Go on from there: leave out the rest, or send again.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @click.pass_obj
-def resume(session: Session, webhook: str) -> int:
+def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> int:
     """Go on with a webhook now: end its pause, and try again at once what waits for another attempt."""
     from cdc_hooks.cli import controlling  # noqa: PLC0415
 
-    controlling.resume(session.config(), webhook)
+    question = f"Have {webhook} go on from {begin}? What lies between is left out, or sent again."
+    if begin is not None and not yes and not click.confirm(question, err=True):
+        return 1
+    controlling.resume(session.config(), webhook, begin)
     return 0
+
+
+@main.command()
+@click.argument("webhook")
+@click.option("--from", "begin", metavar="TIME", required=True, help="2h ago, or 2026-11-21T10:00 (UTC).")
+@click.option("--to", "end", metavar="TIME", help="Up to this time; else up to now.")
+@click.option("--table", metavar="TABLE", help="Only changes of this table.")
+@click.option("--after", metavar="EVENT", help="Only what comes after this event: to go on with a replay that stopped.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Most requests a second.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@click.pass_obj
+def replay(session: Session, /, webhook: str, *, rate: float | None, yes: bool, **when: Any) -> int:
+    """Send changes again that the log still has, each body marked as a replay, beside what the daemon sends."""
+    from cdc_hooks.cli import replaying  # noqa: PLC0415
+
+    config = session.config()
+    return replaying.replay(config, replaying.Wish.of(config, webhook, **when), rate, ask=not yes)
 
 
 @main.group()

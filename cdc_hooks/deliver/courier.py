@@ -81,7 +81,7 @@ class Courier:
         self._lease = lease
         self._observer = observer
         self._unfinished = unfinished
-        self._gate = Gate(rules, self._tell_state)
+        self._gate = Gate(rules, self.tell_state)
         self._held = HeldRows(ledger) if hold_rows else None
         self._given_up_in_a_row = 0
         self._troubled = 0
@@ -108,6 +108,17 @@ class Courier:
     def caught_up(self) -> None:
         """There is nothing to deliver now."""
         self._gate.caught_up()
+
+    def tell_state(self) -> None:
+        """Tell the observer how the webhook is."""
+        gate = self._gate
+        if gate.paused is not None:
+            state = "paused"
+        elif gate.is_sick:
+            state = "open"
+        else:
+            state = "retrying" if self._troubled else "active"
+        self._observer.turned(self._webhook, state, gate.paused)
 
     # -- batches --------------------------------------------------------------------------------------------------
 
@@ -299,17 +310,7 @@ class Courier:
 
     def _trouble(self, more: int) -> None:
         self._troubled += more
-        self._tell_state()
-
-    def _tell_state(self) -> None:
-        gate = self._gate
-        if gate.paused is not None:
-            state = "paused"
-        elif gate.is_sick:
-            state = "open"
-        else:
-            state = "retrying" if self._troubled else "active"
-        self._observer.turned(self._webhook, state, gate.paused)
+        self.tell_state()
 
     def _about(self, parcel: Parcel) -> dict[str, object]:
         message = parcel.message

@@ -134,11 +134,13 @@ def _batch_envelope_size(shape: Shape, table: str) -> int:
 def _envelope(shape: Shape, table: str, action: Action, count: int, message_id: str) -> tuple[bytes, ...]:
     """All of a body that comes before its items."""
     signature = b"" if shape.hmac_key is None else b'"hmac":"%b",' % _hmac(shape.hmac_key, message_id).encode()
+    replay = b"" if shape.replay is None else b'"replay":%b,' % _json(shape.replay)
     client = b"" if shape.client_code is None else b'"clientCode":%b,' % _json(shape.client_code)
     return (
         b'{"id":"%b",' % message_id.encode(),
         signature,
         client,
+        replay,
         b'"table":%b,"action":"%b",' % (_name_in_body(table), action.value.encode()),
         b'"eventCount":%d,"items":[' % count,
     )
@@ -155,7 +157,8 @@ _TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  #
 
 def _message_id(batch: Batch, shape: Shape, items: bytes) -> str:
     """Made of all that the body says, and of who says it: the same id means the same bytes, in every process."""
-    digest = _said(shape.format, shape.installation, shape.webhook, shape.client_code, batch.table, batch.action).copy()
+    said = (shape.format, shape.installation, shape.webhook, shape.client_code, batch.table, batch.action)
+    digest = _said(*said, *(() if shape.replay is None else (shape.replay,))).copy()
     digest.update(items)
     return _id_of(digest.digest())
 

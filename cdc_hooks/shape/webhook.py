@@ -47,6 +47,8 @@ class Shape:
     hmac_key: bytes | None = field(repr=False)
     """Of the body's ``hmac``. None: the receiver has no key in common with us, and bodies do not have that field."""
     format: str = "batch"
+    replay: str | None = None
+    """Which replay of the log this is; said in each body, and part of each id. Replays make no claims."""
 
     def fingerprint(self) -> str:
         """A short, stable hash of what decides the batches of a page: a claim is only resumed under the same one.

@@ -167,7 +167,17 @@ UPDATE cdc_hooks.webhook SET paused_at = NULL, paused_by = NULL, paused_why = NU
   FROM lead WHERE id = %(webhook_id)s AND paused_by = %(by)s;
 
 -- name: controls
-SELECT id, paused_by, paused_why, resumed_at FROM cdc_hooks.webhook;
+SELECT id, paused_by, paused_why, resumed_at, resume_from FROM cdc_hooks.webhook;
+
+-- name: moved_webhook
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+UPDATE cdc_hooks.webhook SET resume_from = NULL FROM lead WHERE id = %(webhook_id)s;
+
+-- name: tick_or_before
+SELECT max(id) FROM cdc_hooks.tick WHERE id <= %(tick)s;
+
+-- name: upto_id
+SELECT upto_id FROM cdc_hooks.tick WHERE id = %(tick)s;
 
 -- name: tick_after_id
 SELECT after_id FROM cdc_hooks.tick WHERE id = %(tick)s;

@@ -25,7 +25,7 @@ webhooks:
 tables: {{public.ordres: {{exclude: [card]}}}}
 """
 COMMANDS = (
-    *("check", "plan", "apply", "remove", "run", "status", "pause", "resume", "deliveries"),
+    *("check", "plan", "apply", "remove", "run", "status", "pause", "resume", "replay", "deliveries"),
     *("demo", "rebase", "test", "notify", "secret"),
 )
 
