@@ -165,6 +165,8 @@ def header_value(value: str) -> str:
 
 def _network(text: str) -> str:
     """A CIDR, an address or a host name, in its usual spelling."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone, which says nothing of where requests may go; leave out %…")
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -111,6 +111,8 @@ def test_the_file_is_right_without_changes():
             "network: {allow: [10.0.0.1/8]}",
             "network.allow[0]: '10.0.0.1/8' has bits set beyond its prefix; did you mean 10.0.0.0/8?",
         ),
+        ("network", "network: {allow: ['fe80::1%eth0']}", "network.allow[0]: 'fe80::1%eth0' has a zone"),
+        ("network", "network: {allow: ['fe80::%eth0/10']}", "network.allow[0]: 'fe80::%eth0/10' has a zone"),
         ("network", "network: {allow: [a, 300.0.0.1]}", "network.allow[1]: '300.0.0.1' is neither a network"),
         ("network", "network: {allow: 10.0.0.0/40}", "network.allow: '10.0.0.0/40' is neither a network"),
         ("network", "network: {allow: ['http://a']}", "network.allow[0]: 'http://a' is neither a network"),
