@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -329,11 +328,11 @@ def test_a_second_interrupt_cuts_off_and_leaves_it_as_it_was(shop):
         command = [sys.executable, "-m", "cdc_hooks", "-c", str(shop.path), "deliveries", "resend", str(number)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
             inbox.wait(lambda: len(inbox.arrivals) == 2)
-            while running.poll() is None:
-                running.send_signal(signal.SIGINT)
-                with suppress(subprocess.TimeoutExpired):
-                    running.wait(0.2)
-            _, told = running.communicate()
+            running.send_signal(signal.SIGINT)
+            assert running.stderr is not None
+            assert "interrupt again" in running.stderr.readline()
+            running.send_signal(signal.SIGINT)
+            _, told = running.communicate(timeout=30)
         assert running.returncode == 130
         assert f"{number}: cut off" in told
         assert "Traceback" not in told
