@@ -15,8 +15,8 @@ _UNICODE = frozenset({"UTF8", "SQL_ASCII"})
 
 
 def storable(text: str, server_encoding: str = "UTF8") -> str:
-    r"""Without NUL, separators and lone surrogates; where the server's encoding lacks characters, those beyond ASCII are
-    written as ``\u2192``.
+    r"""Without NUL, separators and lone surrogates; where the server's encoding lacks characters, those beyond ASCII
+    are written as ``\u2192``.
     """
     if not text.isascii():
         if server_encoding in _UNICODE:
