@@ -142,7 +142,7 @@ def test_the_story_of_a_delivery(shop):
     assert f"cdc-hooks deliveries resend {one['number']}" in told
     assert "X-Api-Key" in told
     assert "x-source" in told.lower()
-    assert "\x1b" not in told
+    assert "out of \N{REPLACEMENT CHARACTER}[31mpaper" in told
     data = json.loads(shop.run("deliveries", "show", arrival.id, "--json").stdout)
     assert data["body"] == {"text": arrival.body.decode()}
     assert [one["status"] for one in data["failed_attempts"]] == [500, 503, 400]
