@@ -81,7 +81,14 @@ class _Resending:
     async def run(self, chosen: Sequence[Found], rate: float | None) -> int:
         task = asyncio.current_task()
         assert task is not None
-        interrupt = lambda: task.cancel() if self._stop.is_set() else self._stop.set()  # noqa: E731
+
+        def interrupt() -> None:
+            if self._stop.is_set():
+                task.cancel()
+            else:
+                self._stop.set()
+                click.echo("stopping after this one; to cut it off, interrupt again", err=True)
+
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
         results: list[Result] = []
         async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
@@ -20,9 +21,9 @@ from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.config.ledger import Ledger as Rules
 from cdc_hooks.config.ledger import Recorded
 from cdc_hooks.deliver.ledger_connection import LedgerConnection, NotWritten
-from cdc_hooks.deliver.logbook import Book, Failed, Logged, Outage
+from cdc_hooks.deliver.logbook import Book, Outage
 from cdc_hooks.deliver.outcome import Outcome
-from cdc_hooks.deliver.storable import column, header_lines, storable
+from cdc_hooks.deliver.storable import END, header_lines, record, storable
 from cdc_hooks.model import Message
 
 CLOSE_S = 3.0
@@ -91,8 +92,8 @@ class Ledger:
         self.rules = rules
         self.connection = LedgerConnection(connect, lease)
         self.outage = Outage("open deliveries", on_lost)
-        self.finished: Book[Logged] = Book(self._write_finished, Outage("finished deliveries", on_lost))
-        self.attempts: Book[Failed] = Book(self._write_attempts, Outage("failed attempts", on_lost))
+        self.finished = Book(partial(self._append, "log_deliveries"), Outage("finished deliveries", on_lost))
+        self.attempts = Book(partial(self._append, "log_attempts"), Outage("failed attempts", on_lost))
         self.used = False
         """Whether anything was recorded since this was last set to false."""
 
@@ -115,26 +116,16 @@ class Ledger:
         self.outage.over()
         return rows
 
-    async def _write_finished(self, group: list[Logged]) -> None:
-        columns = dict(zip(Logged._fields, zip(*group, strict=True), strict=True))
-        binary = {name: list(columns.pop(name)) for name in ("response_body", "body")}
-        await self._append("log_deliveries", {name: column(values) for name, values in columns.items()}, binary)
-
-    async def _write_attempts(self, group: list[Failed]) -> None:
-        columns = dict(zip(Failed._fields, zip(*group, strict=True), strict=True))
-        binary = {"response_body": list(columns.pop("response_body"))}
-        await self._append("log_attempts", {name: column(values) for name, values in columns.items()}, binary)
-
-    async def _append(self, query: str, texts: Mapping[str, str], binary: Mapping[str, list[Any]]) -> None:
+    async def _append(self, query: str, group: list[str]) -> None:
         self.used = True
-        parameters = {**texts, **{name: values if any(values) else None for name, values in binary.items()}}
+        records = END.join(group)
         try:
-            await self.connection.run(query, **parameters)
+            await self.connection.run(query, records=records)
         except NotWritten as error:
             if error.sqlstate != _NO_PARTITION:
                 raise
             await self.connection.run("tidy", keep_s=self.rules.keep, max_bytes=self.rules.max_bytes)
-            await self.connection.run(query, **parameters)
+            await self.connection.run(query, records=records)
 
 
 class WebhookLedger:
@@ -230,51 +221,54 @@ class WebhookLedger:
     def _keep_attempt(self, number: int, attempt: Attempt) -> None:
         outcome = attempt.outcome
         self._ledger.attempts.add(
-            Failed(
-                number,
-                attempt.number,
-                attempt.at,
-                outcome.duration_s,
-                outcome.status,
-                self._text(attempt.error or ""),
-                self._text(header_lines(attempt.headers.items())),
-                self._text(header_lines(outcome.headers)),
-                outcome.body,
-            ),
-            size=len(outcome.body),
+            record(
+                (
+                    number,
+                    attempt.number,
+                    attempt.at,
+                    outcome.duration_s,
+                    outcome.status,
+                    self._text(attempt.error or ""),
+                    self._text(header_lines(attempt.headers.items())),
+                    self._text(header_lines(outcome.headers)),
+                    outcome.body,
+                )
+            )
         )
 
     def _log(
         self, delivery: Delivery, attempt: Attempt, state: str, number: int | None, first_attempt_at: float
     ) -> None:
+        """With the values in the order of the query ``log_deliveries``; no body stays in memory that is not kept."""
         message, outcome = delivery.message, attempt.outcome
         bodies = self._ledger.rules.bodies is Recorded.ALL
         self._ledger.finished.add(
-            Logged(
-                number,
-                self._webhook_id,
-                self._endpoint_id,
-                message.id,
-                self._kind,
-                delivery.part_of,
-                state,
-                message.table,
-                message.action,
-                self._text(delivery.row_ids.decode(errors="replace")),
-                message.event_count,
-                message.first_event,
-                message.last_event,
-                attempt.number,
-                first_attempt_at,
-                attempt.at,
-                outcome.duration_s,
-                outcome.status,
-                self._text(attempt.error) if attempt.error else None,
-                self._text(header_lines(outcome.headers)),
-                outcome.body[:SUCCESS_BODY] if bodies else None,
-                message.body if bodies else None,
-            ),
-            size=len(message.body) + SUCCESS_BODY if bodies else 0,
+            record(
+                (
+                    number,
+                    self._webhook_id,
+                    self._endpoint_id,
+                    message.id,
+                    self._kind,
+                    delivery.part_of,
+                    state,
+                    message.table,
+                    message.action,
+                    self._text(delivery.row_ids.decode(errors="replace")),
+                    message.event_count,
+                    message.first_event,
+                    message.last_event,
+                    attempt.number,
+                    first_attempt_at,
+                    attempt.at,
+                    outcome.duration_s,
+                    outcome.status,
+                    self._text(attempt.error) if attempt.error else None,
+                    self._text(header_lines(outcome.headers)),
+                    outcome.body[:SUCCESS_BODY] if bodies else None,
+                    message.body if bodies else None,
+                )
+            )
         )
 
     def _about(self, delivery: Delivery, attempt: Attempt | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
@@ -19,50 +18,6 @@ MAX_RECORDS = 10_000
 MAX_BYTES = 16 * 2**20
 
 log = structlog.get_logger()
-
-
-class Logged(NamedTuple):
-    """A delivery that is finished with; the columns of ``delivery_log``. Times in seconds since 1970."""
-
-    number: int | None
-    webhook_id: int
-    endpoint_id: int | None
-    message_id: str
-    kind: str
-    part_of: str | None
-    state: str
-    table_name: str
-    action: str
-    row_ids: str
-    event_count: int
-    first_event: str
-    last_event: str
-    attempts: int
-    first_attempt_at: float
-    last_attempt_at: float
-    duration_s: float | None
-    last_status: int | None
-    last_error: str | None
-    response_headers: str
-    response_body: bytes | None
-    body: bytes | None
-
-
-class Failed(NamedTuple):
-    """An attempt that failed; the columns of ``attempt``. ``at`` in seconds since 1970."""
-
-    delivery: int
-    attempt: int
-    at: float
-    duration_s: float
-    status: int | None
-    error: str
-    request_headers: str
-    response_headers: str
-    response_body: bytes
-
-
-T = TypeVar("T", Logged, Failed)
 
 
 class Outage:
@@ -85,20 +40,24 @@ class Outage:
             self._lost = 0
 
 
-class Book(Generic[T]):
-    """Gathers records and gives them to ``write``, many at a time, in the order in which they came."""
+class Book:
+    """Gathers records and gives them to ``write``, many at a time, in the order in which they came.
 
-    def __init__(self, write: Callable[[list[T]], Awaitable[None]], outage: Outage) -> None:
-        self._write: Callable[[list[T]], Awaitable[None]] = write
+    They are texts already: thousands of tuples would be looked through by the garbage collector again and again.
+    """
+
+    def __init__(self, write: Callable[[list[str]], Awaitable[None]], outage: Outage) -> None:
+        self._write: Callable[[list[str]], Awaitable[None]] = write
         self._outage = outage
-        self._records: list[T] = []
+        self._records: list[str] = []
         self._sizes: list[int] = []
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    def add(self, record: T, size: int = 0) -> None:
-        """Never waits; a record for which there is no room is lost. ``size``: bytes of what it keeps in memory."""
+    def add(self, record: str) -> None:
+        """Never waits; a record for which there is no room is lost."""
+        size = len(record)
         if len(self._records) >= MAX_RECORDS or self._bytes + size > MAX_BYTES:
             self._outage.lost(1, "the database takes the records more slowly than they come")
             return

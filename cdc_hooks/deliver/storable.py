@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SEPARATOR = "\x1f"
-"""Stands between the values of a column, so it stands in none."""
+SEPARATOR, END = "\x1f", "\x1e"
+"""Stand between the values of a record and between records, so they stand in none."""
 
-_BAD = str.maketrans(dict.fromkeys((0, ord(SEPARATOR)), "\N{REPLACEMENT CHARACTER}"))
+_BAD = str.maketrans(dict.fromkeys((0, ord(SEPARATOR), ord(END)), "\N{REPLACEMENT CHARACTER}"))
 _UNICODE = frozenset({"UTF8", "SQL_ASCII"})
 
 
 def storable(text: str, server_encoding: str = "UTF8") -> str:
-    r"""Without NUL, U+001F and lone surrogates; where the server's encoding lacks characters, those that are not ASCII
+    r"""Without NUL, separators and lone surrogates; where the server's encoding lacks characters, those beyond ASCII
     are written as ``\u2192``.
     """
     if not text.isascii():
@@ -23,7 +23,7 @@ def storable(text: str, server_encoding: str = "UTF8") -> str:
             text = text.encode("utf-8", "replace").decode()
         else:
             text = text.encode("ascii", "backslashreplace").decode()
-    if "\0" in text or SEPARATOR in text:
+    if "\0" in text or SEPARATOR in text or END in text:
         text = text.translate(_BAD)
     return text if text.isascii() or server_encoding in _UNICODE else text.encode("ascii", "replace").decode()
 
@@ -37,6 +37,15 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     return lines
 
 
-def column(values: Iterable[str | int | float | None]) -> str:
+def record(values: Iterable[str | int | float | bytes | None]) -> str:
     """Values as the queries of ``ledger.sql`` take them: nothing stands for None."""
-    return SEPARATOR.join(["" if value is None else str(value) for value in values])
+    return SEPARATOR.join(
+        [
+            "" if value is None else value if type(value) is str else _written(value)  # most are texts
+            for value in values
+        ]
+    )
+
+
+def _written(value: float | bytes | str) -> str:
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)

@@ -1,5 +1,5 @@
 -- The ledger: what the daemon records, and what `cdc-hooks deliveries` asks and does. All run as the daemon's role.
--- Columns of many records come as one text each, with U+001F between the values; nothing stands for null.
+-- Many records come as one text, with U+001E between them and U+001F between their values; nothing stands for null.
 
 -- name: tidy
 SELECT made, dropped, bytes, busy
@@ -102,53 +102,22 @@ WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
                                     event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
                                     duration_s, last_status, last_error, response_headers, response_body, body)
-SELECT coalesce(r.number, pg_catalog.nextval('cdc_hooks.delivery_number')), r.webhook_id, r.endpoint_id, r.message_id, r.kind,
-       r.part_of, r.state, r.table_name, r.action, r.row_ids, r.event_count, r.first_event, r.last_event, r.attempts,
-       pg_catalog.to_timestamp(r.first_attempt_at), pg_catalog.to_timestamp(r.last_attempt_at), r.duration_s, r.last_status,
-       r.last_error, r.response_headers, r.response_body, r.body
-  FROM lead,
-       unnest(string_to_array(%(number)s, U&'\001F', '')::bigint[],
-              string_to_array(%(webhook_id)s, U&'\001F', '')::integer[],
-              string_to_array(%(endpoint_id)s, U&'\001F', '')::integer[],
-              string_to_array(%(message_id)s, U&'\001F', ''),
-              string_to_array(%(kind)s, U&'\001F', ''),
-              string_to_array(%(part_of)s, U&'\001F', ''),
-              string_to_array(%(state)s, U&'\001F', ''),
-              string_to_array(%(table_name)s, U&'\001F', ''),
-              string_to_array(%(action)s, U&'\001F', ''),
-              string_to_array(%(row_ids)s, U&'\001F', ''),
-              string_to_array(%(event_count)s, U&'\001F', '')::integer[],
-              string_to_array(%(first_event)s, U&'\001F', ''),
-              string_to_array(%(last_event)s, U&'\001F', ''),
-              string_to_array(%(attempts)s, U&'\001F', '')::integer[],
-              string_to_array(%(first_attempt_at)s, U&'\001F', '')::double precision[],
-              string_to_array(%(last_attempt_at)s, U&'\001F', '')::double precision[],
-              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
-              string_to_array(%(last_status)s, U&'\001F', '')::integer[],
-              string_to_array(%(last_error)s, U&'\001F', ''),
-              string_to_array(%(response_headers)s, U&'\001F', ''),
-              %(response_body)s::bytea[],
-              %(body)s::bytea[])
-       AS r (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
-             event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at, duration_s, last_status,
-             last_error, response_headers, response_body, body);
+SELECT coalesce(r.f[1]::bigint, pg_catalog.nextval('cdc_hooks.delivery_number')), r.f[2]::integer, r.f[3]::integer, r.f[4], r.f[5],
+       r.f[6], r.f[7], r.f[8], r.f[9], r.f[10], r.f[11]::integer, r.f[12], r.f[13], r.f[14]::integer,
+       pg_catalog.to_timestamp(r.f[15]::double precision), pg_catalog.to_timestamp(r.f[16]::double precision), r.f[17]::real,
+       r.f[18]::integer, r.f[19], r.f[20], r.f[21]::bytea, r.f[22]::bytea
+  FROM lead
+ CROSS JOIN string_to_table(%(records)s, U&'\001E') AS record
+ CROSS JOIN LATERAL (SELECT string_to_array(record, U&'\001F', '') OFFSET 0) AS r (f);
 
 -- name: log_attempts
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.attempt (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body)
-SELECT r.delivery, r.attempt, pg_catalog.to_timestamp(r.at), r.duration_s, r.status, r.error, r.request_headers,
-       r.response_headers, r.response_body
-  FROM lead,
-       unnest(string_to_array(%(delivery)s, U&'\001F', '')::bigint[],
-              string_to_array(%(attempt)s, U&'\001F', '')::integer[],
-              string_to_array(%(at)s, U&'\001F', '')::double precision[],
-              string_to_array(%(duration_s)s, U&'\001F', '')::real[],
-              string_to_array(%(status)s, U&'\001F', '')::integer[],
-              string_to_array(%(error)s, U&'\001F', ''),
-              string_to_array(%(request_headers)s, U&'\001F', ''),
-              string_to_array(%(response_headers)s, U&'\001F', ''),
-              %(response_body)s::bytea[])
-       AS r (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body);
+SELECT r.f[1]::bigint, r.f[2]::integer, pg_catalog.to_timestamp(r.f[3]::double precision), r.f[4]::real, r.f[5]::integer, r.f[6],
+       r.f[7], r.f[8], r.f[9]::bytea
+  FROM lead
+ CROSS JOIN string_to_table(%(records)s, U&'\001E') AS record
+ CROSS JOIN LATERAL (SELECT string_to_array(record, U&'\001F', '') OFFSET 0) AS r (f);
 
 -- name: filter
 -- Which deliveries a command is about; a part of the queries below. The hour: partitions go by the server's clock, times of

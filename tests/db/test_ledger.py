@@ -288,7 +288,7 @@ def test_what_there_is_no_room_for_is_lost_and_counted(dsn, monkeypatch):
 
 
 def test_bodies_have_their_own_bound_in_memory(dsn, monkeypatch):
-    monkeypatch.setattr(logbook, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(logbook, "MAX_BYTES", 20_000)
 
     async def main() -> None:
         async with scene(dsn, bodies="all") as here:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_hooks.deliver.storable import column, header_lines, storable
+from cdc_hooks.deliver.storable import header_lines, record, storable
 
-TEXTS = ["", "plain", "a\0b", "a\x1fb", "\ud800 alone", "\U0001f4a5", "→ ä", "\x1b[31m", "a\nb", "\udcff\0\x1f" * 3]
+TEXTS = ["", "plain", "a\0b", "a\x1fb", "a\x1eb", "\ud800 alone", "\U0001f4a5", "→ ä", "\x1b[31m", "a\nb"]
+TEXTS.append("\udcff\0\x1f" * 3)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -19,6 +20,7 @@ def test_no_server_can_refuse_it(text: str, server_encoding: str, codec: str) ->
     stored.encode(codec)
     assert "\0" not in stored
     assert "\x1f" not in stored
+    assert "\x1e" not in stored
     if text.isascii() and text.isprintable():
         assert stored == text
 
@@ -33,4 +35,4 @@ def test_headers_are_a_line_each_whatever_they_hold() -> None:
 
 
 def test_nothing_stands_for_none() -> None:
-    assert column(["a", None, 1, 0.5]) == "a\x1f\x1f1\x1f0.5"
+    assert record(["a", None, 1, 0.5, b"\x00\xff"]) == "a\x1f\x1f1\x1f0.5\x1f\\x00ff"
