@@ -156,9 +156,11 @@ class Courier:
                 try:
                     probing = self._gate.probing
                     attempt = await self._attempt(parcel)
-                    parcel, decision = self._verdict(parcel, attempt, probing=probing)
+                    whole, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
                 finally:
                     self._gate.leave()
+                if parcel is not whole and whole.attempts > 1:
+                    await self._noted(self._ledger.forget([whole.message.id]))  # what is left goes by another id
                 if isinstance(decision, Delivered):
                     return await self._delivered(parcel, attempt)
                 if not troubled:

@@ -334,6 +334,20 @@ def test_only_the_events_that_a_success_names_as_failed_are_sent_again(shop):
     assert len({one.id for one in inbox.arrivals}) == 3
 
 
+def test_what_is_left_takes_the_place_of_the_whole_in_the_ledger(shop):
+    async def pick(request: Received, stream: Stream) -> bool:
+        failed = [item["eventId"] for item in request.json["items"] if item["rowId"] == 3]
+        status = 503 if len(inbox.arrivals) == 1 else 200
+        return await answer(status, json.dumps({"failed": failed}).encode())(request, stream)
+
+    with receiving(pick) as inbox:
+        prepare(shop, inbox.url, partial_ack=True, retry={"schedule": ["20ms", "20ms", "1h"], "jitter": 0})
+        with leading(shop):
+            insert(shop, 1, 10)
+            inbox.wait(lambda: len(inbox.arrivals) == 3)
+            eventually(lambda: letters(shop) == [("pending", 1, 200)], what="one open delivery")
+
+
 @pytest.mark.parametrize("body", [b"thank you", b'{"failed": ["9-9"]}', b'{"failed": "all"}', b"x" * 20_000])
 def test_an_acknowledgement_that_is_not_understood_is_one_with_a_warning(shop, body):
     with receiving(answer(200, body)) as inbox:
