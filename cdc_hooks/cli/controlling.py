@@ -11,7 +11,7 @@ import click
 from cdc_hooks import sql
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.delivery_options import time_of
-from cdc_hooks.config.problems import did_you_mean
+from cdc_hooks.config.choosing import webhook_of
 from cdc_hooks.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ def _tick(config: Config, begin: str) -> tuple[str, str]:
 
 
 def _say(config: Config, webhook: str, query: str, **parameters: Any) -> None:
-    if webhook not in config.webhooks:
-        raise ConfigError(
-            f"there is no webhook {webhook} in the configuration{did_you_mean(webhook, config.webhooks)}",
-            hint=f"it has: {', '.join(config.webhooks) or 'none'}",
-        )
+    webhook_of(config, webhook)
     with connected(config.database.dsn.get_secret_value()) as connection, connection.transaction():
         if not _run(connection, query, name=webhook, **parameters).rowcount:
             raise DatabaseError(

@@ -21,8 +21,7 @@ from cdc_hooks.changelog.reader import Reader
 from cdc_hooks.cli.controlling import EVENT
 from cdc_hooks.cli.delivery_options import time_of
 from cdc_hooks.cli.program import INTERRUPTED
-from cdc_hooks.config.names import canonical_table
-from cdc_hooks.config.problems import did_you_mean
+from cdc_hooks.config.choosing import table_of, webhook_of
 from cdc_hooks.deliver.policy import classify, retry_after_s
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError, ConfigError, DatabaseError
@@ -62,11 +61,7 @@ class Wish:
         cls, config: Config, webhook: str, *, begin: str, end: str | None, table: str | None, after: str | None
     ) -> Self:
         """From what was given on the command line. Raises ConfigError."""
-        if webhook not in config.webhooks:
-            raise ConfigError(
-                f"there is no webhook {webhook} in the configuration{did_you_mean(webhook, config.webhooks)}",
-                hint=f"it has: {', '.join(config.webhooks) or 'none'}",
-            )
+        webhook_of(config, webhook)
         now = datetime.now(UTC)
         first, last = time_of(begin, now), now if end is None else time_of(end, now)
         if first >= last:
@@ -74,7 +69,13 @@ class Wish:
         event = None if after is None else EVENT.fullmatch(after)
         if after is not None and event is None:
             raise ConfigError(f"{after!r} is no event", hint="write it as bodies have it: EPOCH-ID, such as 1-4711")
-        return cls(webhook, first, last, _table(config, webhook, table), int(event[1]) if event else 0)
+        return cls(
+            webhook,
+            first,
+            last,
+            None if table is None else table_of(config, webhook, table),
+            int(event[1]) if event else 0,
+        )
 
     def takes(self, change: Change) -> bool:
         written = datetime.fromisoformat(change.at.decode())
@@ -83,22 +84,6 @@ class Wish:
             and self.begin <= written < self.end
             and (self.table is None or change.table == self.table)
         )
-
-
-def _table(config: Config, webhook: str, given: str | None) -> str | None:
-    if given is None:
-        return None
-    try:
-        table = canonical_table(given)
-    except ValueError as error:
-        raise ConfigError(f"--table: {error}") from None
-    tables = config.webhooks[webhook].tables
-    if table not in tables:
-        raise ConfigError(
-            f"webhook {webhook} gets no changes of table {table}{did_you_mean(table, tables)}",
-            hint=f"its tables are: {', '.join(tables)}",
-        )
-    return table
 
 
 def replay(config: Config, wish: Wish, rate: float | None, *, ask: bool) -> int:

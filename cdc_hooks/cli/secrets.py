@@ -9,10 +9,10 @@ import click
 
 from cdc_hooks.cli.output import print_json, print_table
 from cdc_hooks.cli.program import Session, config_option, json_option
-from cdc_hooks.errors import ConfigError
+from cdc_hooks.config.choosing import webhook_of
 
 if TYPE_CHECKING:
-    from cdc_hooks.config import Config, Webhook
+    pass
 
 
 @click.group()
@@ -47,7 +47,7 @@ def show(session: Session, name: str | None, *, as_json: bool) -> int:
     from cdc_hooks.cli.rotating import described  # noqa: PLC0415
 
     config = session.config()
-    webhooks = config.webhooks if name is None else {name: _webhook(config, name)}
+    webhooks = config.webhooks if name is None else {name: webhook_of(config, name)}
     found: list[dict[str, Any]] = [
         {"webhook": one, **about} for one, webhook in webhooks.items() for about in described(webhook.signing_keys)
     ]
@@ -79,7 +79,7 @@ def rotate(session: Session, name: str, old: str | None, *, ed25519: bool, as_js
     if old is not None and not re.fullmatch(r"[0-9a-f]{8}", old):
         raise click.UsageError("--old wants a fingerprint: eight hex digits, as cdc-hooks secret show prints them.")
     config = session.config()
-    webhook = _webhook(config, name)
+    webhook = webhook_of(config, name)
     keys = webhook.signing_keys
     scheme = rotating.scheme(keys, ed25519=ed25519)
     stage = rotating.stage_of(keys, scheme, old)
@@ -90,12 +90,3 @@ def rotate(session: Session, name: str, old: str | None, *, ed25519: bool, as_js
     else:
         click.echo(advice.text())
     return 1 if stage.problem else 0
-
-
-def _webhook(config: Config, name: str) -> Webhook:
-    if name not in config.webhooks:
-        raise ConfigError(
-            f"there is no webhook {name} in the configuration",
-            hint=f"there are: {', '.join(config.webhooks)}" if config.webhooks else "it has no webhooks at all",
-        )
-    return config.webhooks[name]

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cdc_hooks.assembly import Plan
-from cdc_hooks.config.names import canonical_table
-from cdc_hooks.config.problems import did_you_mean
+from cdc_hooks.config.choosing import table_of, webhook_of
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.model import Action, Change
@@ -44,31 +43,14 @@ class Trial:
 
 def choose(config: Config, webhook: str, table: str | None, action: Action | None) -> tuple[str, Action]:
     """The table and the action to try: those that are asked for, else the webhook's first. ConfigError."""
-    if webhook not in config.webhooks:
-        raise ConfigError(
-            f"there is no webhook {webhook} in the configuration{did_you_mean(webhook, config.webhooks)}",
-            hint=f"it has: {', '.join(config.webhooks) or 'none'}",
-        )
-    tables = config.webhooks[webhook].tables
-    chosen = next(iter(tables)) if table is None else _canonical(table)
-    if chosen not in tables:
-        raise ConfigError(
-            f"webhook {webhook} gets no changes of table {chosen}{did_you_mean(chosen, tables)}",
-            hint=f"its tables are: {', '.join(tables)}",
-        )
+    tables = webhook_of(config, webhook).tables
+    chosen = next(iter(tables)) if table is None else table_of(config, webhook, table)
     actions = tables[chosen].actions
     if action is not None and action not in actions:
         raise ConfigError(
             f"webhook {webhook} gets no {action} of table {chosen}", hint=f"it gets: {', '.join(actions)}"
         )
     return chosen, action or actions[0]
-
-
-def _canonical(table: str) -> str:
-    try:
-        return canonical_table(table)
-    except ValueError as error:
-        raise ConfigError(f"--table: {error}") from None
 
 
 def prepare(config: Config, webhook: str, table: str, action: Action, row: Row, *, count: int, now: float) -> Trial:

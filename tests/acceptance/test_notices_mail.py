@@ -32,18 +32,6 @@ AT = 1_795_000_000.0
 PAUSED = Notice("msg_1", "cdc_hooks.webhook.paused", "order-sync is paused", "order-sync", "410 Gone", "resume it", AT)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return path
-
-
 def configured(port: int, **keys: Any) -> Config:
     email = {"host": "localhost", "port": port, "tls": "none", "from": "cdc@shop.example", "to": "[ops@shop.example]"}
     written = ", ".join(f"{key}: {value}" for key, value in (email | keys).items())

@@ -33,18 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("both_loops")
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return path
-
-
 def asking(authority: trustme.CA, trusted: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
     """A server that wants a certificate of ``trusted``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -93,7 +93,7 @@ def test_what_is_active_is_shown_by_fingerprints(site):
 def test_a_webhook_that_is_not_there(site, command):
     ended = site({"secret": OLD}, command, "x")
     assert (ended.exit_code, ended.stdout) == (2, "")
-    assert ended.stderr == "there is no webhook x in the configuration\n  hint: there are: w\n"
+    assert ended.stderr == "there is no webhook x in the configuration\n  hint: it has: w\n"
 
 
 # -- rotate -------------------------------------------------------------------------------------------------------
