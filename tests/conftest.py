@@ -31,6 +31,7 @@ HOW_TO_GET = {
     "systemd-analyze": "apt-get install systemd",
     "npm": "apt-get install npm",
     "pgbouncer": "apt-get install pgbouncer",
+    "faketime": "apt-get install faketime",
     "Go": "apt-get install golang-go",
     "PHP": "apt-get install php-cli",
 }

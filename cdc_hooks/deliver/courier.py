@@ -148,7 +148,7 @@ class Courier:
             if earlier.state == "split":
                 return await self._carry_halves(parcel)
             parcel.attempts, parcel.counted = earlier.attempts, earlier.counted
-            if not await self._wait_until(earlier.next_attempt_at):
+            if not await self._gate.wait_until(self._due(earlier.next_attempt_at)):
                 return False
         troubled = False
         try:
@@ -180,8 +180,9 @@ class Courier:
                         await self._pause(reason)
                     case RetryAt(at, counts):
                         parcel.counted += counts
+                        due = self._due(at)  # before anything is waited for: from now on no clock that is set matters
                         await self._keep(parcel, attempt, at)
-                        if not await self._wait_until(at):
+                        if not await self._gate.wait_until(due):
                             return False
         finally:
             if troubled:
@@ -302,13 +303,13 @@ class Courier:
         except DatabaseError:
             return  # the ledger has said so
 
-    async def _wait_until(self, at: float) -> bool:
-        """Wait until a time in seconds since 1970; False when told not to.
+    def _due(self, at: float) -> float:
+        """By the loop's clock, a time in seconds since 1970.
 
-        Never longer than the policy could ask for: the clock may have been set back since it was noted.
+        Never later than the policy could ask for: the clock may have been set back since it was noted.
         """
         wait = min(max(0.0, at - time.time()), self._judge.policy.longest_wait_s)
-        return await self._gate.wait_until(asyncio.get_running_loop().time() + wait)
+        return asyncio.get_running_loop().time() + wait
 
     def _trouble(self, more: int) -> None:
         self._troubled += more
