@@ -1,0 +1,85 @@
+"""``status --watch`` on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.acceptance.harness import Site, leading, webhook
+from tests.acceptance.inbox import receiving
+
+Screen = Callable[[str], str]
+
+
+@contextmanager
+def terminal(site: Site, *args: str) -> Iterator[tuple[subprocess.Popen[bytes], Screen]]:
+    """A command on a terminal of its own, and what waits until it has shown a text."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cdc_hooks", "-c", str(site.path), *args]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = ""
+
+    def until(text: str) -> str:
+        nonlocal shown
+        deadline = time.monotonic() + 20
+        while text not in shown:
+            assert time.monotonic() < deadline, f"{text!r} was not shown: {shown[-2000:]}"
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 65536).decode(errors="replace")
+        return shown
+
+    try:
+        yield process, until
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@pytest.fixture
+def shop(site: Site) -> Site:
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    return site
+
+
+def test_it_shows_webhooks_with_graphs_until_it_is_interrupted(shop):
+    with receiving() as inbox:
+        shop.configure({"order-sync": webhook(inbox.url, ["public.orders"])})
+        shop.apply()
+        with leading(shop), terminal(shop, "status", "--watch", "--every", "0.2") as (process, until):
+            assert "order-sync" in until("changes/s")
+            shop.execute("INSERT INTO orders SELECT generate_series(1, 500)")
+            inbox.until(500)
+            until("█")
+            shop.execute(
+                "UPDATE cdc_hooks.webhook SET paused_at = now(), paused_by = 'operator', paused_why = 'a move'"
+            )
+            until("a move")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+
+
+def test_a_database_that_is_down_is_said_and_asked_again(shop):
+    shop.configure({"w": webhook("https://a.example/", ["public.orders"])}, dsn="host=127.0.0.1 port=1 dbname=shop")
+    with terminal(shop, "status", "--watch") as (process, until):
+        until("asked again in")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_without_a_terminal_there_is_nothing_to_watch(shop):
+    shop.configure({"w": webhook("https://a.example/", ["public.orders"])})
+    done = shop.run("status", "--watch")
+    assert done.returncode == 2
+    assert "--watch wants a terminal" in done.stderr
