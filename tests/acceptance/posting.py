@@ -74,12 +74,23 @@ def kept_open(answer: bytes) -> Behaviour:
     return behave
 
 
-@asynccontextmanager
-async def listening(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], **options
-) -> AsyncIterator[Sender]:
-    """A sender to one who listens and does as he likes."""
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+
+@asynccontextmanager
+async def listening(talk: Talk, **options) -> AsyncIterator[Sender]:
+    """A sender to one who listens and does as he likes."""
+    async with listening_at(talk) as port:
+        to = sender(f"http://127.0.0.1:{port}/", **options)
+        try:
+            yield to
+        finally:
+            await to.aclose()
+
+
+@asynccontextmanager
+async def listening_at(talk: Talk) -> AsyncIterator[int]:
+    """The port of one who listens and does as he likes."""
     connections: dict[asyncio.Task, asyncio.Task] = {}
 
     async def connected(reader, stream) -> None:
@@ -93,11 +104,9 @@ async def listening(
             await stream.wait_closed()
 
     async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
-        to = sender(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", **options)
         try:
-            yield to
+            yield server.sockets[0].getsockname()[1]
         finally:
-            await to.aclose()
             for talking in connections.values():
                 talking.cancel()
             await asyncio.gather(*connections)

@@ -18,7 +18,7 @@ from cdc_hooks.ops.metrics import Metrics
 from cdc_hooks.ops.notices import Notices
 from cdc_hooks.ops.notices.channels import NotSent, to_email
 from cdc_hooks.ops.notices.words import Notice
-from tests.acceptance.posting import listening
+from tests.acceptance.posting import listening_at
 from tests.mail_server import Mailbox, mail_server
 
 pytestmark = [
@@ -154,8 +154,7 @@ async def _drips(_reader: asyncio.StreamReader, stream: asyncio.StreamWriter) ->
 @pytest.mark.parametrize("talk", [_hangs, _drips])
 def test_a_server_that_never_comes_to_the_point(talk: Any) -> None:
     async def run() -> None:
-        async with listening(talk) as to:
-            port = to._pool._connect.args[1]  # type: ignore[attr-defined]
+        async with listening_at(talk) as port:
             email = configured(port, host="127.0.0.1", timeout="300ms").notify.email
             assert email is not None
             with pytest.raises(NotSent, match=r"no answer within 0\.3 s|too long"):
@@ -173,8 +172,7 @@ async def _takes_its_time(reader: asyncio.StreamReader, stream: asyncio.StreamWr
 
 def test_the_time_is_for_the_whole_mail_and_not_for_each_answer() -> None:
     async def run() -> None:
-        async with listening(_takes_its_time) as to:
-            port = to._pool._connect.args[1]  # type: ignore[attr-defined]
+        async with listening_at(_takes_its_time) as port:
             email = configured(port, host="127.0.0.1", timeout="500ms").notify.email
             assert email is not None
             with pytest.raises(NotSent, match=r"no answer within 0\.5 s"):
