@@ -10,6 +10,7 @@ import trustme
 
 from cdc_hooks.changelog.window import SEGMENT_BITS
 from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, webhook
+from tests.acceptance.inbox import Switch
 from tests.mail_server import mail_server
 from tests.receivers import Received, Receiver, answer, hang, receiver_in_thread
 
@@ -278,3 +279,31 @@ def test_a_trial_that_fails(shop: Site) -> None:
         nobody = shop.run("notify", "test")
         assert nobody.returncode == 2
         assert "notify has neither webhook nor email" in nobody.stderr
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind", "says"),
+    [
+        (answer(410), "cdc_hooks.webhook.paused", "answered 410"),
+        (answer(503), "cdc_hooks.webhook.sick", "answered 503"),
+    ],
+)
+def test_trouble_and_its_end(shop: Site, trouble: Any, kind: str, says: str) -> None:
+    switch = Switch(trouble)
+    breaker = {"failures": 2, "pause": "50ms", "longest_pause": "50ms"}
+    with receiver_in_thread(secret=SECRET, then=switch) as endpoint, receiver_in_thread(secret=OPS_SECRET) as ops:
+        retry = {"schedule": ["20ms"] * 9}
+        shop.configure(
+            {"w": webhook(endpoint.url, ["public.orders"], retry=retry, breaker=breaker)}, notify=to(ops, interval="1h")
+        )
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders VALUES (1)")
+            ops.wait(lambda: bool(of_type(ops, kind)))
+            switch.turn()
+            if kind.endswith("paused"):
+                assert shop.run("resume", "w").returncode == 0
+            ops.wait(lambda: bool(of_type(ops, "cdc_hooks.webhook.recovered")))
+            eventually(lambda: daemon.metric("cdc_hooks_changes_delivered_total") == 1)
+    assert says in of_type(ops, kind)[0].json["data"]["what"]
+    assert [one.json["type"] for one in ops.requests] == [kind, "cdc_hooks.webhook.recovered"]

@@ -147,6 +147,39 @@ def test_a_kill_in_the_midst_of_halving_sends_no_part_again_that_arrived(shop):
     assert [min(ids_of(one.request)) for one in inbox.arrivals] == [1, 1, 51, 51, 101]
 
 
+def test_later_changes_of_a_row_wait_for_one_that_was_set_aside_where_that_is_wanted(shop):
+    refuses = {7}
+    with receiving(refusing(refuses, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop) as daemon:
+            insert(shop, 1, 10)
+            eventually(lambda: letters(shop) == [("rejected", 1, 422)], what="the letter")
+            asked = len(inbox.arrivals)
+            shop.execute("UPDATE orders SET number = 1 WHERE id IN (6, 7, 8)")
+            eventually(lambda: ("held", 1, None) in letters(shop), what="a change that is held")
+            shop.execute("DELETE FROM orders WHERE id = 7")
+            eventually(lambda: letters(shop).count(("held", 1, None)) == 2, what="another")
+            shop.execute("UPDATE orders SET number = 2 WHERE id = 6")
+            eventually(lambda: accepted(inbox, refuses).count(6) == 3, what="other rows")
+            # Neither a restart lets them go,
+            daemon.kill()
+            shop.let_the_lease_run_out()
+        with leading(shop):
+            shop.execute("INSERT INTO orders VALUES (7, 3)")
+            eventually(lambda: letters(shop).count(("held", 1, None)) == 3, what="yet another")
+            assert all(7 not in ids_of(one.request) for one in inbox.arrivals[asked:])
+            # but who resends them, in their order; then the row goes on.
+            refuses.clear()
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--yes")
+            assert done.returncode == 0, done.stderr + done.stdout
+            assert [one.action for one in inbox.arrivals if ids_of(one.request) == {7}][-4:] == [
+                *("insert", "update", "delete", "insert")
+            ]
+            shop.execute("UPDATE orders SET number = 4 WHERE id = 7")
+            eventually(lambda: letters(shop) == [], what="no letters")
+            eventually(lambda: inbox.arrivals[-1].items[0]["data"]["number"] == 4, what="the row's next change")
+
+
 # -- the endpoint is sick -------------------------------------------------------------------------------------------
 
 
