@@ -160,7 +160,7 @@ class Term:
         told = self._listener.told
         while True:
             controls = await registry.controls(self._stages.connection)
-            for service in self._services.values():
+            for service in {*self._services.values(), *self._tasks}:  # also those that are about to leave
                 if service.webhook_id in controls:
                     service.heed(controls[service.webhook_id])
             with suppress(TimeoutError):

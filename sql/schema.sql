@@ -675,7 +675,7 @@ END;
 
 -- Purpose: to give back the space of one partition of the log. Touches: change_NN (TRUNCATE), reads tick, progress,
 -- webhook. Returns: true if it was emptied. It is, only if every row in it has been acknowledged by every webhook that is
--- not retired, and is older than the history that is kept; never while a writer is in it (LOCK … NOWAIT). The history is
+-- not retired, and is older than the history that is kept; never while a writer is in it (LOCK ... NOWAIT). The history is
 -- cut short where the ring comes back to the partition soon (12 of 16 segments on): else its space would never come back.
 --
 -- With force (the disk budget is used up, and the policy is to drop the oldest) it is emptied all the same, and what a

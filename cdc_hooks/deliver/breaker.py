@@ -54,18 +54,19 @@ class Breaker:
         self._count(now, 1, 0)
         return was_open
 
-    def failed(self, now: float, suspect: str | None = None, jitter: float = 0.0) -> bool:
+    def failed(self, now: float, suspect: str | None = None, jitter: float = 0.0, *, probe: bool = False) -> bool:
         """A request failed. Returns whether this opened it.
 
         ``suspect`` names the batch that may be to blame itself, the same for all its parts: if only one batch fails so,
-        the others need not wait.
+        the others need not wait. ``probe``: it only tried whether the endpoint is well again.
         """
+        if self.is_open:
+            if probe:  # others were under way when it opened, and tell nothing new
+                self._wait(now, jitter)
+            return False
         self._count(now, 0, 1)
         self._in_a_row += 1
         self._suspects.add(suspect)
-        if self.is_open:
-            self._wait(now, jitter)
-            return False
         too_many = self._in_a_row >= self._rules.failures or self._often()
         opens = too_many and (None in self._suspects or len(self._suspects) > 1)
         if opens:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _LETTERS = frozenset({"held", "rejected", "dead"})
 _FINISHED = _LETTERS | {"part"}
+_REWRITE_S = 2.0
+"""Before a dead letter that could not be written is written again."""
 
 log = structlog.get_logger()
 
@@ -105,8 +107,13 @@ class Courier:
         self._given_up_in_a_row = 0
         self._gate.resume()
 
+    @property
+    def recoveries(self) -> int:
+        """How often the endpoint has become well again."""
+        return self._gate.recoveries
+
     def caught_up(self) -> None:
-        """There is nothing to deliver now."""
+        """What was held back while the endpoint was sick is delivered."""
         self._gate.caught_up()
 
     def tell_state(self) -> None:
@@ -124,10 +131,7 @@ class Courier:
 
     async def deliver(self, batch: Batch) -> bool:
         """Return True when the batch is finished with: delivered, or set aside. False when stopped before."""
-        parcel: Parcel | None = Parcel.of(batch, self._render)
-        if self._held is not None and parcel is not None:
-            parcel = await self._held.sift(parcel, self._unfinished)
-        return parcel is None or await self._carry(parcel)
+        return await self._carry_what_may_go(Parcel.of(batch, self._render))
 
     async def tell(self, message: Message) -> bool:
         """Deliver what is made of no batch; as ``deliver``."""
@@ -139,6 +143,11 @@ class Courier:
         self._unfinished.clear()
         if stale:
             await self._noted(self._ledger.forget(stale))
+
+    async def _carry_what_may_go(self, parcel: Parcel) -> bool:
+        """All of it, but for rows that wait for an earlier change."""
+        may_go = parcel if self._held is None else await self._held.sift(parcel, self._unfinished)
+        return may_go is None or await self._carry(may_go)
 
     async def _carry(self, parcel: Parcel) -> bool:
         earlier = self._unfinished.pop(parcel.message.id, None)
@@ -172,15 +181,16 @@ class Courier:
                         await self._noted(self._ledger.split(parcel.delivery, attempt))
                         return await self._carry_halves(parcel)
                     case GiveUp() | Drop():
-                        await self._give_up(parcel, attempt, decision)
-                        return True
+                        return await self._give_up(parcel, attempt, decision)
                     case Pause(reason):
                         parcel.counted = 0  # for when it is resumed
                         await self._keep(parcel, attempt, time.time())
                         await self._pause(reason)
-                    case RetryAt(at, counts):
+                    case RetryAt(at, counts, due):
                         parcel.counted += counts
-                        due = self._due(at)  # before anything is waited for: from now on no clock that is set matters
+                        # Before anything is waited for: from now on no clock that is set matters.
+                        parcel.due_at = self._due(due) if counts else parcel.due_at
+                        due = self._due(at)
                         await self._keep(parcel, attempt, at)
                         if not await self._gate.wait_until(due):
                             return False
@@ -192,7 +202,7 @@ class Courier:
     async def _carry_halves(self, parcel: Parcel) -> bool:
         """One after the other, for they may hold changes of the same row."""
         for half in parcel.halves():
-            if not await self._carry(half):
+            if not await self._carry_what_may_go(half):
                 return False
         await self._noted(self._ledger.finished(parcel.message.id))
         return True
@@ -211,15 +221,19 @@ class Courier:
         """What is left to deliver, and what the policy says about it. The gate and the observer get to know."""
         outcome = attempt.outcome
         chance = random.random()  # noqa: S311 - jitter, not a secret
-        left, decision, fault, complaint = self._judge.judge(parcel, outcome, time.time(), chance, probing=probing)
+        due = asyncio.get_running_loop().time() >= parcel.due_at
+        parcel.recovered(self._gate.recoveries)
+        verdict = self._judge.judge(parcel, outcome, time.time(), chance, probing=probing, due=due)
+        left, decision, fault, complaint = verdict
         self._observer.attempted(self._webhook, outcome, delivered=fault is None)
         if fault is None:
             self._got_through(probing=probing)
         elif fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY):
             # What is said about one batch says nothing about the endpoint, unless it is all that ever comes.
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
-            suspect = parcel.root if fault is Fault.UNCLEAR else None
-            self._gate.failed(suspect, asked_s=asked, too_many=outcome.status == 429)
+            # Whatever is given up on is no suspect any more.
+            suspect = parcel.root if fault is Fault.UNCLEAR and not isinstance(decision, GiveUp | Drop) else None
+            self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=outcome.status == 429)
         if complaint:
             log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
         if left is not parcel:
@@ -272,19 +286,32 @@ class Courier:
         )
         await self._noted(kept)
 
-    async def _give_up(self, parcel: Parcel, attempt: Attempt, decision: GiveUp | Drop) -> None:
+    async def _give_up(self, parcel: Parcel, attempt: Attempt, decision: GiveUp | Drop) -> bool:
+        """False when stopped before it was written down: what is set aside nowhere would be lost."""
         if isinstance(decision, Drop):
             await self._controls.dropped(parcel.message, decision.reason)
             await self._noted(self._ledger.dropped(parcel.delivery, attempt))
         else:
             state: Literal["rejected", "dead"] = "rejected" if decision.rejected else "dead"
-            await self._noted(self._ledger.failed(parcel.delivery, attempt, state=state, next_attempt_at=None))
+            while not await self._set_aside(parcel, attempt, state):
+                if not await self._gate.wait_until(asyncio.get_running_loop().time() + _REWRITE_S):
+                    return False
             if self._held is not None:
                 self._held.forget()
         self._observer.gave_up(self._webhook, parcel.message, decision.reason, dropped=isinstance(decision, Drop))
         self._given_up_in_a_row += 1
         if self._pause_after is not None and self._given_up_in_a_row >= self._pause_after:
             await self._pause(f"{self._given_up_in_a_row} deliveries in a row were given up on")
+        return True
+
+    async def _set_aside(self, parcel: Parcel, attempt: Attempt, state: Literal["rejected", "dead"]) -> bool:
+        try:
+            await self._ledger.failed(parcel.delivery, attempt, state=state, next_attempt_at=None)
+        except ConnectionLost:
+            raise
+        except DatabaseError:
+            return False  # the ledger has said so
+        return True
 
     async def _pause(self, why: str) -> None:
         hint = f"when it is mended, run: cdc-hooks resume {self._webhook}"

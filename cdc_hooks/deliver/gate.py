@@ -47,6 +47,7 @@ class Gate:
         self._hurried = False
         self.paused: str | None = None
         """Why, or None."""
+        self._by_itself = False
         self._next_probe = inf
         self._asked_until = 0.0
         self._next_at = 0.0
@@ -104,7 +105,7 @@ class Gate:
     def succeeded(self, *, probe: bool = False) -> None:
         """``probe``: who got through was let in to try if the endpoint is well again."""
         if self.paused is not None:
-            if probe:
+            if probe and self._by_itself:
                 self.resume()
         elif self._breaker is not None and self._breaker.succeeded(self._loop.time()):
             self._recovered()
@@ -113,7 +114,9 @@ class Gate:
             if self._good >= self._limit:
                 self._limit, self._good = self._limit + 1, 0
 
-    def failed(self, suspect: str | None = None, *, asked_s: float = 0.0, too_many: bool = False) -> None:
+    def failed(
+        self, suspect: str | None = None, *, probe: bool = False, asked_s: float = 0.0, too_many: bool = False
+    ) -> None:
         """``suspect``: see the breaker. ``asked_s``: how long the endpoint asks to be left alone; ``too_many``: it gets
         more than it can take.
         """
@@ -122,9 +125,10 @@ class Gate:
             self._limit, self._good = max(1, self._limit // 2), 0
         if asked_s:
             self._asked_until = max(self._asked_until, now + asked_s)
-        if self.paused is not None and self._rules.probe_paused_s is not None:
+        if probe and self._by_itself and self._rules.probe_paused_s is not None:
             self._next_probe = now + self._rules.probe_paused_s
-        if self._breaker is not None and self._breaker.failed(now, suspect, random.uniform(0, _JITTER)):  # noqa: S311
+        jitter = random.uniform(0, _JITTER)  # noqa: S311 - no secret
+        if self._breaker is not None and self._breaker.failed(now, suspect, jitter, probe=probe):
             self._turn()
 
     def caught_up(self) -> None:
@@ -134,15 +138,17 @@ class Gate:
     # -- what others decide ---------------------------------------------------------------------------------------
 
     def pause(self, why: str, *, by_itself: bool) -> None:
-        """Let nobody in until ``resume``; who paused by itself may try now and then."""
-        self.paused = why
+        """Let nobody in until ``resume``; who paused by itself may try now and then. An operator's word stands."""
+        if by_itself and self.paused is not None:
+            return
+        self.paused, self._by_itself = why, by_itself
         probe_s = self._rules.probe_paused_s if by_itself else None
         self._next_probe = inf if probe_s is None else self._loop.time() + probe_s
         self._turn()
 
     def resume(self) -> None:
         """Let in again, at once, whatever held back before."""
-        self.paused = None
+        self.paused, self._by_itself = None, False
         self._next_probe, self._asked_until = inf, 0.0
         if self._breaker is not None:
             self._breaker.succeeded(self._loop.time())

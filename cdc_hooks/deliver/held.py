@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cdc_hooks.deliver.parcel import is_of
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -27,10 +29,12 @@ class HeldRows:
         self._rows = None
 
     async def sift(self, parcel: Parcel, known: Container[str]) -> Parcel | None:
-        """What of it may be sent. The rest is set aside, but for messages that are ``known`` to be.
+        """What of it may be sent. The rest is set aside, but for messages that are ``known`` already.
 
         Raises DatabaseError when it cannot be: then it must not be passed over, either.
         """
+        if parcel.message.id in known:
+            return parcel
         if self._rows is None:
             self._rows = await self._ledger.held_rows()
         elif self._touched_by(parcel):
@@ -49,4 +53,4 @@ class HeldRows:
     def _touched_by(self, parcel: Parcel) -> bool:
         if not self._rows or parcel.batch is None:
             return False
-        return any((change.table, change.key) in self._rows for change in parcel.batch.changes)
+        return any(is_of(change, self._rows) for change in parcel.batch.changes)

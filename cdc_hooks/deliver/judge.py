@@ -33,16 +33,21 @@ class Judge:
         self._partial_ack = partial_ack
         self._standing = Standing()
 
-    def judge(self, parcel: Parcel, outcome: Outcome, now: float, chance: float, *, probing: bool) -> Verdict:
-        """``now`` in seconds since 1970; ``probing``: the attempt only tried if the endpoint is well again."""
+    def judge(
+        self, parcel: Parcel, outcome: Outcome, now: float, chance: float, *, probing: bool, due: bool = True
+    ) -> Verdict:
+        """``now`` in seconds since 1970. ``probing``: the attempt only tried if the endpoint is well again; ``due``: it
+        was due by the parcel's own schedule.
+        """
         others = self._others_get_through(parcel)
-        history = History(parcel.attempts, parcel.counted, parcel.events, others, probing)
+        history = History(parcel.attempts, parcel.counted, parcel.events, others, probing, parcel.failures, due)
         decision = decide(self.policy, history, outcome, now, chance)
         good, bad = self._standing
         if not isinstance(decision, Delivered):
             if parcel.first_failed_at is None:
                 parcel.first_failed_at = self._standing
             parcel.own_failures += 1
+            parcel.failures += 1
             self._standing = Standing(good, bad + 1)
             return Verdict(parcel, decision, fault_of(outcome))
         self._standing = Standing(good + 1, bad)

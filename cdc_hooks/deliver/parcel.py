@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from cdc_hooks.deliver.ledger import Delivery
-from cdc_hooks.model import Batch, Message
+from cdc_hooks.model import Batch, Change, Message
 
 Render = Callable[[Batch], Message]
 Row = tuple[str, bytes | None]
 """A table, and the key of one of its rows."""
+
+
+def is_of(change: Change, rows: Collection[Row]) -> bool:
+    """Whether it is of one of these rows, by its key or the one before."""
+    keys = (change.key,) if change.old_key is None else (change.key, change.old_key)
+    return any((change.table, key) in rows for key in keys)
 
 
 class Standing(NamedTuple):
@@ -34,6 +40,12 @@ class Parcel:
     attempts: int = 0
     counted: int = 0
     """Attempts that count against it."""
+    failures: int = 0
+    """Failed attempts since the endpoint was last well again."""
+    recoveries: int = 0
+    """How often the endpoint had become well again when it last failed."""
+    due_at: float = 0.0
+    """By the loop's clock, when its schedule wants the next attempt that counts."""
     first_failed_at: Standing | None = None
     own_failures: int = 0
     """Its failed attempts, and those of what it was split from."""
@@ -52,6 +64,11 @@ class Parcel:
     def row_ids(self) -> bytes:
         """JSON: the keys of its rows; 0 for a row without one."""
         return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
+
+    def recovered(self, recoveries: int) -> None:
+        """The endpoint became well again since it last failed: what failed before that tells nothing about it."""
+        if recoveries != self.recoveries:
+            self.recoveries, self.failures, self.own_failures, self.first_failed_at = recoveries, 0, 0, None
 
     def change_of_event(self) -> dict[str, int]:
         """The ids of its changes, by those of their events (with two epochs in a batch, each change has two names)."""
@@ -80,7 +97,7 @@ class Parcel:
     def divided(self, rows: Collection[Row]) -> tuple[Parcel | None, Parcel | None]:
         """What of it is of other rows than those, and what is of those."""
         assert self.batch is not None
-        of_those = [(change.table, change.key) in rows for change in self.batch.changes]
+        of_those = [is_of(change, rows) for change in self.batch.changes]
         rest, those = ([n for n, is_one in enumerate(of_those) if is_one is wanted] for wanted in (False, True))
         return (self._part(rest) if rest else None), (self._part(those) if those else None)
 
@@ -96,6 +113,7 @@ class Parcel:
             self.render,
             part_of=self.message.id,
             root=self.root,
+            recoveries=self.recoveries,
             first_failed_at=self.first_failed_at,
             own_failures=self.own_failures,
         )

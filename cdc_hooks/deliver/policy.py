@@ -84,6 +84,10 @@ class History(NamedTuple):
     """Whether other batches do, mostly, since this one first failed."""
     probing: bool = False
     """Whether this attempt only tried if the endpoint is well again."""
+    failures: int = 0
+    """How often it failed before this attempt, since the endpoint was last well again."""
+    due: bool = True
+    """Whether this attempt was due by the schedule; one that only probes may come earlier."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class RetryAt:
 
     at: float
     counts: bool = True
+    due: float = 0.0
+    """When the schedule wants the next attempt that counts."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +152,22 @@ def decide(policy: Policy, history: History, outcome: Outcome, now: float, rando
     if outcome.status in policy.success:
         return Delivered()
     fault = fault_of(outcome)
-    tried = history.counted + 1 >= BISECT_AFTER
+    tried = history.failures + 1 >= BISECT_AFTER
+    last = history.counted + 1 >= policy.most_attempts
+    # A row at which the receiver breaks may look like a sick endpoint: in the end this is tried, too.
+    at_last = policy.patience_s is not None and history.failures + 1 >= 2 * BISECT_AFTER
     match fault:
         case Fault.GONE:
             return Pause(classify(outcome))
         case Fault.CONTENT | Fault.SIZE:
             return Split() if history.events > 1 else GiveUp(classify(outcome), rejected=True)
-        case Fault.UNCLEAR if tried and history.events > 1 and not history.probing:
+        case Fault.UNCLEAR if history.events > 1 and (tried or (last and history.others_get_through)):
             return Split()
-        case Fault.UNCLEAR if tried and history.others_get_through and not history.probing:
+        case Fault.ENDPOINT if history.events > 1 and at_last:
+            return Split()
+        case Fault.UNCLEAR | Fault.ENDPOINT if (
+            history.others_get_through and not history.probing and (at_last or (tried and fault is Fault.UNCLEAR))
+        ):
             return GiveUp(f"{classify(outcome)}, while others get through", rejected=True)
     return again(policy, history, outcome, now, random, of_endpoint=fault in {Fault.ENDPOINT, Fault.WAY})
 
@@ -163,7 +176,8 @@ def again(
     policy: Policy, history: History, outcome: Outcome, now: float, random: float, *, of_endpoint: bool = False
 ) -> Decision:
     """Try again on schedule, or what follows when the attempts are used up."""
-    patient = history.probing or (of_endpoint and policy.patience_s is not None)
+    of_endpoint = of_endpoint and policy.patience_s is not None
+    patient = of_endpoint or (history.probing and not history.due)
     if not patient and history.counted + 1 >= policy.most_attempts:
         times = "1 attempt" if history.attempts == 1 else f"{history.attempts} attempts"
         reason = f"given up on after {times}: {classify(outcome)}"
@@ -175,11 +189,14 @@ def again(
             case "drop":
                 return Drop(reason)
     schedule = policy.schedule_s or (policy.patience_s or 0.0,)
-    wait = schedule[min(history.attempts, len(schedule)) - 1]
-    if patient and policy.patience_s is not None:
-        wait = min(wait, policy.patience_s)
+    number = history.attempts if of_endpoint else history.counted + 1
+    scheduled = schedule[min(number, len(schedule)) - 1]
+    wait = min(scheduled, policy.patience_s) if of_endpoint and policy.patience_s is not None else scheduled
+    if history.probing:
+        wait = 0.0  # who may try again, and when, is for the gate to say
     wait *= 1 + policy.jitter * random
-    return RetryAt(now + max(wait, asked_s(policy, outcome, now)), counts=not patient)
+    wait = max(wait, asked_s(policy, outcome, now))
+    return RetryAt(now + wait, counts=not patient, due=now + scheduled)
 
 
 def asked_s(policy: Policy, outcome: Outcome, now: float) -> float:

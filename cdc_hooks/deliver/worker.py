@@ -104,6 +104,8 @@ class Worker:
         self._gaps = True
         self._progress = progress
         self._window: Window | None = None
+        self._recoveries = 0
+        self._drain_to = 0
         self._fruitful = True
         self._claimed: Page | None = None
         self._next: asyncio.Task[Page] | None = None
@@ -207,8 +209,7 @@ class Worker:
         lo = self._progress.lo_tick
         # What is claimed at once should most likely have something for us in it, and be made into batches as it is.
         claim = (self._id, self._fingerprint) if self._fruitful and not self._max_wait_s else None
-        if self._head.tick <= lo:
-            self._courier.caught_up()
+        self._look_if_caught_up(lo)
         hi = await self._head.beyond(lo, claim)
         newest = self._head.window
         if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
@@ -221,6 +222,13 @@ class Worker:
             self._claimed = page
             self._recorder.forget()
         return page
+
+    def _look_if_caught_up(self, lo: int) -> None:
+        """Whether all is delivered that had gathered when the endpoint became well again."""
+        if self._courier.recoveries != self._recoveries:
+            self._recoveries, self._drain_to = self._courier.recoveries, self._head.tick
+        if lo >= self._drain_to:
+            self._courier.caught_up()
 
     async def _first_page(self, lo: int, hi: int) -> Page:
         self._window = await self._reader.open_window(lo, hi)

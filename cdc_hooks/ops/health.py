@@ -29,6 +29,8 @@ class Watched:
     last_error_at: float | None = None
     last_error: str | None = None
     changed: bool = True
+    in_trouble: bool = False
+    """Paused or held back, and nothing has got through since."""
     sums: Sums = field(default_factory=Sums)
 
     def turn(self, state: str) -> None:
@@ -80,6 +82,9 @@ class Health:
 
     def delivered(self, webhook: str, message: Message) -> None:
         watched = self._watched[webhook]
+        if watched.in_trouble:
+            watched.in_trouble = False
+            self._notices.tell(Cause.RECOVERED, webhook, "requests get through again", "nothing is to be done")
         watched.metrics.delivered(message)
         watched.delivered += message.event_count
         watched.sums.deliveries += 1
@@ -114,7 +119,8 @@ class Health:
 
     def turned(self, webhook: str, state: str, why: str | None) -> None:
         watched = self._watched[webhook]
-        if state != watched.state:
+        if state != watched.state and state in {"open", "paused"}:
+            watched.in_trouble = True
             self._tell_of(webhook, state, why or watched.last_error or "")
         watched.turn(state)
 
@@ -125,8 +131,6 @@ class Health:
             case "open":
                 what = f"its endpoint is sick: {why}; all is held back, and its place is kept"
                 self._notices.tell(Cause.SICK, webhook, what, "nothing is lost; look at the endpoint")
-            case "active":  # told only if the trouble was
-                self._notices.tell(Cause.RECOVERED, webhook, "requests get through again", "nothing is to be done")
 
     def take(self) -> dict[str, dict[str, Any]]:
         """By webhook, the parameters to write it with."""

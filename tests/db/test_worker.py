@@ -55,6 +55,8 @@ class Collected:
     async def forget_unfinished(self) -> None:
         """Nothing was."""
 
+    recoveries = 0
+
     def caught_up(self) -> None:
         """Good."""
 

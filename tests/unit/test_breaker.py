@@ -34,19 +34,19 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_the_longest() -> None:
         assert breaker.open_until is not None
         pauses.append(breaker.open_until - now)
         now = breaker.open_until
-        assert not breaker.failed(now, None)
+        assert not breaker.failed(now, None, probe=True)
     assert pauses == [10, 20, 40, 60, 60, 60]
 
 
 def test_jitter_makes_a_pause_longer() -> None:
     breaker = opened()
-    breaker.failed(10, None, jitter=0.2)
+    breaker.failed(10, None, jitter=0.2, probe=True)
     assert breaker.open_until == 10 + 24
 
 
 def test_a_success_closes_it_and_the_next_outage_begins_with_the_first_pause() -> None:
     breaker = opened()
-    breaker.failed(10, None)
+    breaker.failed(10, None, probe=True)
     assert breaker.succeeded(30)
     assert not breaker.is_open
     assert [breaker.failed(40, None) for _ in range(3)] == [False, False, True]
@@ -92,3 +92,10 @@ def test_what_failed_before_an_outage_does_not_open_it_again() -> None:
         pass
     assert breaker.succeeded(1)
     assert not breaker.failed(2, None)
+
+
+def test_what_was_under_way_when_it_opened_does_not_make_the_pause_longer() -> None:
+    breaker = opened()
+    for _ in range(16):
+        assert not breaker.failed(1, None)
+    assert breaker.open_until == 10

@@ -170,7 +170,7 @@ def test_only_who_paused_by_itself_probes(by_itself: bool) -> None:
         done, _ = await asyncio.wait([entering], timeout=0.3)
         assert bool(done) is by_itself
         if by_itself:
-            gate.failed()
+            gate.failed(probe=True)
             gate.leave()
             assert not await is_let_in(gate)
             assert await gate.enter()
@@ -207,5 +207,24 @@ def test_in_a_hurry_who_is_not_held_back_goes_on() -> None:
         gate.leave()
         gate.stop()
         assert not await gate.enter()
+
+    in_loop(test)
+
+
+def test_an_operators_pause_is_ended_by_nobody_else() -> None:
+    async def test() -> None:
+        gate = Gate(GateRules(concurrency=4, breaker=SOON, probe_paused_s=0.01))
+        make_sick(gate)
+        assert await gate.enter()  # a probe
+        gate.pause("maintenance", by_itself=False)
+        gate.pause("answered 410", by_itself=True)  # of one that was under way
+        gate.failed(probe=True)
+        gate.succeeded(probe=True)
+        gate.leave()
+        entering = asyncio.create_task(gate.enter())
+        done, _ = await asyncio.wait([entering], timeout=0.2)
+        assert not done
+        assert gate.paused == "maintenance"
+        entering.cancel()
 
     in_loop(test)

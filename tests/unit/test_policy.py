@@ -32,7 +32,19 @@ FAILED = Outcome(status=503)
 
 def after(attempts: int, history: History = ONE, **more) -> History:
     """Having failed so often, all of it counted."""
-    return history._replace(attempts=attempts, counted=attempts - 1, **more)
+    return history._replace(attempts=attempts, counted=attempts - 1, failures=attempts - 1, **more)
+
+
+def retry(at: float, *, counts: bool = True) -> object:
+    """A decision to try again at this time, whatever the schedule says of the attempt after that."""
+
+    class Again(RetryAt):
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, RetryAt) and (other.at, other.counts) == (self.at, self.counts)
+
+        __hash__ = None  # type: ignore[assignment]
+
+    return Again(at, counts)
 
 
 # -- whose fault it is ----------------------------------------------------------------------------------------------
@@ -94,17 +106,17 @@ def test_what_counts_as_success_is_a_choice(status: int, delivered: bool) -> Non
 @pytest.mark.parametrize("status", [101, 199, 300, 302, 304, 401, 403, 404, 429, 500, 503, 599, 600])
 @pytest.mark.parametrize("history", [ONE, MANY])
 def test_other_answers_are_tried_again(status: int, history: History) -> None:
-    assert decide(POLICY, history, Outcome(status=status), NOW, 0.0) == RetryAt(NOW + 5)
+    assert decide(POLICY, history, Outcome(status=status), NOW, 0.0) == retry(NOW + 5)
 
 
 @pytest.mark.parametrize("failure", Failure)
 def test_no_answer_is_tried_again(failure: Failure) -> None:
-    assert decide(POLICY, ONE, Outcome(error=failure), NOW, 0.0) == RetryAt(NOW + 5)
+    assert decide(POLICY, ONE, Outcome(error=failure), NOW, 0.0) == retry(NOW + 5)
 
 
 def test_the_schedule_is_followed_to_its_end() -> None:
     decisions = [decide(POLICY, after(attempts), FAILED, NOW, 0.0) for attempts in (1, 2, 3, 4, 5)]
-    assert decisions[:3] == [RetryAt(NOW + 5), RetryAt(NOW + 60), RetryAt(NOW + 300)]
+    assert decisions[:3] == [retry(NOW + 5), retry(NOW + 60), retry(NOW + 300)]
     assert decisions[3:] == [
         GiveUp("given up on after 4 attempts: answered 503"),
         GiveUp("given up on after 5 attempts: answered 503"),
@@ -114,7 +126,7 @@ def test_the_schedule_is_followed_to_its_end() -> None:
 def test_the_last_pause_repeats_for_more_attempts() -> None:
     policy = Policy((5, 60), max_attempts=5)
     waits = [decide(policy, after(attempts), FAILED, NOW, 0.0) for attempts in (1, 2, 3, 4)]
-    assert waits == [RetryAt(NOW + 5), RetryAt(NOW + 60), RetryAt(NOW + 60), RetryAt(NOW + 60)]
+    assert waits == [retry(NOW + 5), retry(NOW + 60), retry(NOW + 60), retry(NOW + 60)]
     assert isinstance(decide(policy, after(5), FAILED, NOW, 0.0), GiveUp)
 
 
@@ -131,25 +143,33 @@ def test_what_follows_the_last_attempt(on_exhausted, kind) -> None:
 
 def test_a_sick_endpoint_uses_up_no_attempts_where_a_breaker_cares_for_it() -> None:
     decision = decide(PATIENT, after(99), FAILED, NOW, 0.0)
-    assert decision == RetryAt(NOW + 30, counts=False)
+    assert decision == retry(NOW + 30, counts=False)
     assert isinstance(decide(PATIENT, after(99), Outcome(status=500), NOW, 0.0), GiveUp)
 
 
 @pytest.mark.parametrize("status", [500, 404, 503])
-@pytest.mark.parametrize("history", [ONE, MANY])
 @pytest.mark.parametrize("policy", [POLICY, PATIENT])
-def test_what_only_tries_if_the_endpoint_is_well_uses_up_no_attempts(policy, history, status) -> None:
-    decision = decide(
-        policy, after(99, history, probing=True, others_get_through=True), Outcome(status=status), NOW, 0.0
-    )
-    assert isinstance(decision, RetryAt)
-    assert not decision.counts
+def test_what_only_tries_if_the_endpoint_is_well_uses_up_no_attempts_but_those_that_are_due(policy, status) -> None:
+    probe = after(99, probing=True, others_get_through=True, due=False)
+    assert decide(policy, probe, Outcome(status=status), NOW, 0.0) == retry(NOW, counts=False)
+    due = decide(policy, probe._replace(due=True), Outcome(status=status), NOW, 0.0)
+    assert isinstance(due, RetryAt if policy is PATIENT and status == 503 else GiveUp)
+
+
+def test_an_attempt_that_counts_says_when_the_next_one_does() -> None:
+    decision = decide(PATIENT, after(3, probing=True), Outcome(status=500), NOW, 0.0)
+    assert (decision.at, decision.counts, decision.due) == (NOW, True, NOW + 300)
+
+
+def test_failures_of_the_endpoint_do_not_lengthen_the_schedule_of_a_batch() -> None:
+    history = History(6, 0, 1, others_get_through=False, failures=5)
+    assert decide(PATIENT, history, Outcome(status=500), NOW, 0.0) == retry(NOW + 5)
 
 
 @pytest.mark.parametrize("schedule", [(), (5,)])
 def test_patience_needs_no_schedule(schedule) -> None:
     decision = decide(Policy(schedule, patience_s=30), after(3), FAILED, NOW, 0.0)
-    assert decision == RetryAt(NOW + (5 if schedule else 30), counts=False)
+    assert decision == retry(NOW + (5 if schedule else 30), counts=False)
 
 
 def test_jitter_adds_up_to_its_part_and_never_takes_away() -> None:
@@ -191,6 +211,22 @@ def test_a_change_that_fails_alone_is_set_aside_when_others_get_through() -> Non
     assert isinstance(decide(POLICY, after(3), outcome, NOW, 0.0), RetryAt)
     assert isinstance(decide(POLICY, after(2, others_get_through=True), outcome, NOW, 0.0), RetryAt)
     assert decide(POLICY, after(3, others_get_through=True), outcome, NOW, 0.0) == GiveUp(reason, rejected=True)
+
+
+def test_what_makes_a_receiver_break_is_found_while_the_endpoint_seems_sick_too() -> None:
+    """A row at which it breaks looks like that, when all else has to wait for it."""
+    assert decide(PATIENT, after(3, MANY, probing=True, due=False), Outcome(status=500), NOW, 0.0) == Split()
+    assert decide(PATIENT, after(6, MANY, probing=True, due=False), FAILED, NOW, 0.0) == Split()
+    assert isinstance(decide(POLICY, after(6, MANY), FAILED, NOW, 0.0), GiveUp)  # it counts, and is exhausted
+    alone = decide(PATIENT, after(6, others_get_through=True), FAILED, NOW, 0.0)
+    assert alone == GiveUp("answered 503, while others get through", rejected=True)
+
+
+def test_a_batch_is_split_rather_than_given_up_on_whole_while_others_get_through() -> None:
+    short = Policy((5,))
+    outcome = Outcome(status=500)
+    assert decide(short, after(2, MANY, others_get_through=True), outcome, NOW, 0.0) == Split()
+    assert isinstance(decide(short, after(2, MANY), outcome, NOW, 0.0), GiveUp)
 
 
 @pytest.mark.parametrize("outcome", [FAILED, Outcome(error=Failure.TIMEOUT), Outcome(error=Failure.RESET)])
@@ -235,11 +271,11 @@ def test_an_endpoint_that_is_gone_pauses_its_webhook(history: History) -> None:
     ],
 )
 def test_retry_after(header: str | None, wait: float) -> None:
-    assert decide(POLICY, ONE, Outcome(status=429, retry_after=header), NOW, 0.0) == RetryAt(NOW + wait)
+    assert decide(POLICY, ONE, Outcome(status=429, retry_after=header), NOW, 0.0) == retry(NOW + wait)
 
 
 def test_the_later_of_schedule_and_retry_after_counts() -> None:
-    assert decide(POLICY, after(3), Outcome(status=503, retry_after="30"), NOW, 0.0) == RetryAt(NOW + 300)
+    assert decide(POLICY, after(3), Outcome(status=503, retry_after="30"), NOW, 0.0) == retry(NOW + 300)
 
 
 def test_retry_after_prolongs_no_exhausted_schedule() -> None:
