@@ -185,8 +185,8 @@ def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:
     click.echo(f"{_count(gone)} deleted.")
     for one in stayed[:_TOLD]:
         click.echo(
-            f"{one.number} stays: it is {one.state}, and the daemon has it in hand. Pause its webhook first "
-            f"(cdc-hooks pause {one.webhook}), or take it out of the configuration.",
+            f"{one.number} stays: it is {one.state}, and will be tried again. To leave out what waits: "
+            f"cdc-hooks resume {one.webhook} --from now",
             err=True,
         )
     if len(stayed) > _TOLD:
@@ -198,7 +198,8 @@ def _one_way_to_choose(ids: Sequence[str], choice: Mapping[str, Any]) -> bool:
     """Whether deliveries are chosen by options; UsageError unless it is done by ids or by options."""
     by_options = any(choice.values())
     if bool(ids) == by_options:
-        raise click.UsageError("Name the deliveries, or choose them by options such as --webhook and --state.")
+        both = " Not both." if ids else ""
+        raise click.UsageError(f"Name the deliveries, or choose them by options such as --webhook and --state.{both}")
     return by_options
 
 

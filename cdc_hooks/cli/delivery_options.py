@@ -90,7 +90,7 @@ def known_webhook(name: str | None, known: Collection[str]) -> None:
 def time_of(text: str, now: datetime) -> datetime:
     """``2h`` (ago), or a time as ISO 8601 writes it, UTC unless it says otherwise. Raises ConfigError."""
     with suppress(ValueError, OverflowError):
-        return now - timedelta(seconds=parse_duration(text))
+        return now - timedelta(seconds=parse_duration(text.strip().removesuffix("ago").strip()))
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -60,6 +60,11 @@ def _status(run: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        # Where it is a broken pipe, nobody reads any more.
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"cannot write: {error.strerror or error}", err=True)
+        return 1
     except click.Abort as error:
         return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1
     return returned if isinstance(returned, int) else 0

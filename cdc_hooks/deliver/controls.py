@@ -52,4 +52,5 @@ class Controls:
 
 
 def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text holds no NUL
+    """In every encoding that a database may have."""
+    return text.replace("\0", "?").encode("ascii", "replace").decode()

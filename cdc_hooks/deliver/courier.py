@@ -222,10 +222,14 @@ class Courier:
         outcome = attempt.outcome
         chance = random.random()  # noqa: S311 - jitter, not a secret
         due = asyncio.get_running_loop().time() >= parcel.due_at
-        parcel.recovered(self._gate.recoveries)
-        verdict = self._judge.judge(parcel, outcome, time.time(), chance, probing=probing, due=due)
+        recoveries = self._gate.recoveries
+        verdict = self._judge.judge(
+            parcel, outcome, time.time(), chance, probing=probing, due=due, recoveries=recoveries
+        )
         left, decision, fault, complaint = verdict
         self._observer.attempted(self._webhook, outcome, delivered=fault is None)
+        if fault is not None:
+            self._observer.failing(self._webhook, classify(outcome))
         if fault is None:
             self._got_through(probing=probing)
         elif fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY):
@@ -265,7 +269,7 @@ class Courier:
         error = classify(outcome)
         if outcome.status in self._judge.policy.success:
             error += f", but {parcel.events} of the events failed"
-        self._observer.failing(self._webhook, error)
+            self._observer.failing(self._webhook, error)
         about = {**self._about(parcel), "status": outcome.status, "error": error}
         match decision:
             case RetryAt(at):

@@ -188,7 +188,7 @@ class Gate:
         return max(0.0, at - self._loop.time()) if at else 0.0
 
     def _recovered(self) -> None:
-        self._draining = True
+        self._draining = self._breaker is not None
         self._limit, self._good = 1, 0
         self.recoveries += 1
         self._turn()

@@ -44,6 +44,7 @@ class HeldRows:
         rest, held = parcel.divided(self._rows)
         if held is not None and held.message.id not in known:
             await self._ledger.failed(held.delivery, None, state="held", next_attempt_at=None)
+            self.forget()  # a key may have changed with it
             log.warning(
                 "held", message=held.message.id, table=held.message.table, events=held.events,
                 reason="an earlier change of the row was set aside",

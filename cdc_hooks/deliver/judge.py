@@ -32,13 +32,28 @@ class Judge:
         self.policy = policy
         self._partial_ack = partial_ack
         self._standing = Standing()
+        self._recoveries = 0
+        self._recovered_at = Standing()
 
     def judge(
-        self, parcel: Parcel, outcome: Outcome, now: float, chance: float, *, probing: bool, due: bool = True
+        self,
+        parcel: Parcel,
+        outcome: Outcome,
+        now: float,
+        chance: float,
+        *,
+        probing: bool,
+        due: bool = True,
+        recoveries: int = 0,
     ) -> Verdict:
         """``now`` in seconds since 1970. ``probing``: the attempt only tried if the endpoint is well again; ``due``: it
-        was due by the parcel's own schedule.
+        was due by the parcel's own schedule; ``recoveries``: how often the endpoint has become well again so far.
         """
+        if recoveries != self._recoveries:
+            # The success that ended the outage counts, what failed in it does not.
+            self._recoveries, self._recovered_at = recoveries, self._standing._replace(good=self._standing.good - 1)
+        if recoveries != parcel.recoveries:
+            parcel.recovered(recoveries, self._recovered_at)
         others = self._others_get_through(parcel)
         history = History(parcel.attempts, parcel.counted, parcel.events, others, probing, parcel.failures, due)
         decision = decide(self.policy, history, outcome, now, chance)

@@ -65,10 +65,11 @@ class Parcel:
         """JSON: the keys of its rows; 0 for a row without one."""
         return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
 
-    def recovered(self, recoveries: int) -> None:
+    def recovered(self, recoveries: int, at: Standing) -> None:
         """The endpoint became well again since it last failed: what failed before that tells nothing about it."""
-        if recoveries != self.recoveries:
-            self.recoveries, self.failures, self.own_failures, self.first_failed_at = recoveries, 0, 0, None
+        self.recoveries, self.failures, self.own_failures = recoveries, 0, 0
+        if self.first_failed_at is not None:
+            self.first_failed_at = at
 
     def change_of_event(self) -> dict[str, int]:
         """The ids of its changes, by those of their events (with two epochs in a batch, each change has two names)."""
@@ -99,7 +100,11 @@ class Parcel:
         assert self.batch is not None
         of_those = [is_of(change, rows) for change in self.batch.changes]
         rest, those = ([n for n, is_one in enumerate(of_those) if is_one is wanted] for wanted in (False, True))
-        return (self._part(rest) if rest else None), (self._part(those) if those else None)
+        parts = [self._part(numbers) if numbers else None for numbers in (rest, those)]
+        for part in parts:
+            if part is not None:
+                part.part_of = self.part_of
+        return parts[0], parts[1]
 
     def _part(self, numbers: Sequence[int]) -> Parcel:
         assert self.batch is not None

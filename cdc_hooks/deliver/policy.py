@@ -165,8 +165,8 @@ def decide(policy: Policy, history: History, outcome: Outcome, now: float, rando
             return Split()
         case Fault.ENDPOINT if history.events > 1 and at_last:
             return Split()
-        case Fault.UNCLEAR | Fault.ENDPOINT if (
-            history.others_get_through and not history.probing and (at_last or (tried and fault is Fault.UNCLEAR))
+        case Fault.UNCLEAR | Fault.ENDPOINT if history.others_get_through and (
+            at_last or (tried and fault is Fault.UNCLEAR and not history.probing)
         ):
             return GiveUp(f"{classify(outcome)}, while others get through", rejected=True)
     return again(policy, history, outcome, now, random, of_endpoint=fault in {Fault.ENDPOINT, Fault.WAY})

@@ -137,6 +137,7 @@ class Worker:
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
             if not self._stopping:
+                await self._tell_gaps()  # what of them had begun goes on where it was
                 await self._courier.forget_unfinished()
             while not self._stopping:
                 await self._tell_gaps()

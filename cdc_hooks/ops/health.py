@@ -47,7 +47,7 @@ class Watched:
             "delivered": self.delivered,
             "last_success_at": _time(self.last_success_at),
             "last_error_at": _time(self.last_error_at),
-            "last_error": self.last_error and self.last_error.replace("\0", "\ufffd"),
+            "last_error": self.last_error and _storable(self.last_error),
         }
         self.delivered, self.changed = 0, False
         return taken
@@ -142,6 +142,11 @@ class Health:
         for webhook in taken:
             self._watched[webhook].sums = Sums()
         return taken
+
+
+def _storable(text: str) -> str:
+    """In every encoding that a database may have."""
+    return text.replace("\0", "?").encode("ascii", "replace").decode()
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -125,7 +125,7 @@ def _webhook(row: _Row, statistics: dict[str, Statistics], *, leads: bool, confi
         last_success_at=row.last_success_at,
         last_error_at=row.last_error_at,
         last_error=row.last_error,
-        next_attempt_at=row.next_attempt_at,
+        next_attempt_at=None if row.state in {"open", "paused"} else row.next_attempt_at,
         statistics=statistics,
     )
 
@@ -142,12 +142,16 @@ def _in_words(row: _Row, *, leads: bool) -> str:
         what = f"paused {since}: {row.paused_why}; {waiting}; when it is mended, run: cdc-hooks resume {row.name}"
     elif not leads:
         what = f"no daemon runs; {waiting if row.backlog else 'nothing waits'}"
+    elif row.state == "open":
+        why = row.failing_for or row.last_error
+        what = (
+            f"its endpoint is sick: {why}; all is held back, its place is kept, and one request tries now and then; "
+            f"{waiting}; to try now: cdc-hooks resume {row.name}"
+        )
     elif row.next_attempt_at is not None:
         times = "once" if row.attempts == 1 else f"{row.attempts} times"
         next_at = f"next attempt at {row.next_attempt_at:%H:%M:%S} UTC"
         what = f"failing: {row.failing_for}; tried {times}, {next_at}; {waiting}"
-        if row.state == "open":
-            what += "; all of it is held back and its place is kept, until a request gets through"
     elif row.backlog:
         what = f"delivering: {waiting}, the oldest for {row.lag_s:.0f} s"
     else:

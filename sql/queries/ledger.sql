@@ -240,7 +240,7 @@ WITH chosen AS MATERIALIZED (
       FROM cdc_hooks.delivery d
       JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
      WHERE d.number = ANY (%(numbers)s) AND d.state <> 'part'
-       AND (d.state IN ('rejected', 'dead') OR %(waiting_too)s OR w.state = 'retired' OR w.paused_at IS NOT NULL)
+       AND (d.state IN ('rejected', 'dead', 'held') OR %(waiting_too)s OR w.state = 'retired')
        FOR UPDATE OF d
 ), kept AS (
     UPDATE cdc_hooks.delivery d SET state = 'part', body = '', next_attempt_at = NULL

@@ -15,8 +15,8 @@ from cdc_hooks.changelog.connection import translated
 from cdc_hooks.config.ed25519 import SigningKey
 from cdc_hooks.demo.postgres import free_port
 from cdc_hooks.errors import DatabaseError
-from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, webhook
-from tests.receivers import answer, receiver_in_thread, redirect
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, webhook
+from tests.receivers import Received, Stream, answer, receiver_in_thread, redirect
 
 PRIVATE = SigningKey.from_seed(b"a seed of thirty-two bytes, yes.").secret()
 ROW = "row-of-Xk2vQ"
@@ -239,3 +239,31 @@ def test_an_error_of_the_database_is_told_without_its_details(site):
     assert isinstance(caught.value.__cause__, psycopg.Error)
     assert ROW in str(caught.value.__cause__)
     assert caught.value.message == ('new row for relation "notes" violates check constraint "short" (SQLSTATE 23514)')
+
+
+def test_a_receiver_that_echoes_the_request_tells_the_ledger_nothing(site: Site) -> None:
+    async def echo(request: Received, stream: Stream) -> bool:
+        said = "".join(f"{name}: {value}\r\n" for name, value in request.headers)
+        return await answer(422, f"{request.target}\n{said}".encode(), f"x-echo: {request.header('authorization')}")(
+            request, stream
+        )
+
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+    with receiver_in_thread(secret=None, then=echo) as receiver:
+        options = {"auth": {"bearer": "planted-bearer-1"}, "headers": {"X-Api-Key": "planted-header-1"}}
+        site.configure({"w": webhook(f"{receiver.url}?token=planted-query-1", ["public.orders"], **options)})
+        site.apply()
+        with leading(site) as daemon:
+            site.execute("INSERT INTO orders VALUES (1)")
+            daemon.until("dead_letter")
+            number = eventually(lambda: site.execute("SELECT number FROM cdc_hooks.delivery"), what="a letter")[0][0]
+            eventually(lambda: site.execute("SELECT FROM cdc_hooks.attempt"), what="its attempt")
+            shown = site.run("deliveries", "show", str(number)).stdout
+            assert "x-echo" in shown
+            assert "authorization: **********" in shown
+            assert "planted" not in shown
+            tried = site.run("test", "w").stdout
+            assert "x-echo" in tried
+            assert "planted" not in tried
+            kept = site.execute("SELECT a::text || encode(a.response_body, 'escape') FROM cdc_hooks.attempt a")
+            assert "planted" not in str(kept)
