@@ -139,6 +139,7 @@ def _wanted(one: TableCapture) -> Wanted:
         table=one.table,
         actions=one.actions,
         columns=one.columns,
+        named=one.named,
         exclude=one.rules.exclude,
         key=one.rules.key,
         when=one.rules.when,

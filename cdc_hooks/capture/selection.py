@@ -81,10 +81,11 @@ def check_names(wanted: Iterable[Wanted], catalog: Catalog, all_tables: Sequence
 
 
 def check_fit(wanted: Wanted, table: Table) -> None:
-    """The table is of a kind that can be captured in this way."""
+    """The table is of a kind that can be captured in this way, and has the columns that are asked for by name."""
     problem = _unfit(wanted, table)
     if problem:
         raise ConfigError(f"table {wanted.table}: {problem[0]}", hint=problem[1])
+    _find(wanted, table, "fields", wanted.named)
 
 
 def _unfit(wanted: Wanted, table: Table) -> tuple[str, str] | None:

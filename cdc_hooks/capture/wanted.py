@@ -36,6 +36,8 @@ class Wanted:
     actions: frozenset[Action]
     columns: tuple[str, ...] | None = None
     """None: all columns."""
+    named: tuple[str, ...] = ()
+    """Columns that somebody asks for by name; all of ``columns``, and more where these are all."""
     exclude: tuple[str, ...] = ()
     key: tuple[str, ...] | None = None
     """None: the primary key."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from cdc_hooks import __version__
 from cdc_hooks.cli.connect import admin_dsn, connected
 from cdc_hooks.cli.deliveries import deliveries
+from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
@@ -95,7 +96,7 @@ def remove(session: Session, tables: Sequence[str], dsn: str | None, *, everythi
     config = session.config()
     with connected(admin_dsn(dsn, config.database)) as connection:
         what = "everything, and the changes that were not delivered yet" if everything else ", ".join(tables)
-        if not yes and not click.confirm(f"Remove {what} from {connection.info.dbname}?", err=True):
+        if not yes and not confirmed(f"Remove {what} from {connection.info.dbname}?"):
             return 1
         capturing.remove(connection, config, None if everything else tables)
     return 0
@@ -120,7 +121,7 @@ def run(session: Session) -> int:
 @config_option
 @json_option
 @click.option("--watch", is_flag=True, help="Show it on the terminal until Ctrl-C, with graphs of lag and rate.")
-@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds, for --watch.")
+@click.option("--every", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds, for --watch.")
 @click.pass_obj
 def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int:
     """Say how each webhook is, how far behind, and what is in its way."""
@@ -192,7 +193,7 @@ def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> i
     from cdc_hooks.cli import controlling  # noqa: PLC0415
 
     question = f"Have {webhook} go on from {begin}? What lies between is left out, or sent again."
-    if begin is not None and not yes and not click.confirm(question, err=True):
+    if begin is not None and not yes and not confirmed(question):
         return 1
     controlling.resume(session.config(), webhook, begin)
     return 0
@@ -244,7 +245,7 @@ def rebase(session: Session, dsn: str | None, *, yes: bool) -> int:
     config = session.config()
     with connected(admin_dsn(dsn, config.database)) as connection:
         question = f"Leave all changes that were not delivered in {connection.info.dbname} behind?"
-        if not yes and not click.confirm(question, err=True):
+        if not yes and not confirmed(question):
             return 1
         click.echo(changelog.rebase(connection))
     return 0

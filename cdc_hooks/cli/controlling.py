@@ -12,6 +12,7 @@ from cdc_hooks import sql
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.delivery_options import time_of
 from cdc_hooks.config.choosing import webhook_of
+from cdc_hooks.deliver.faults import plain
 from cdc_hooks.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ EVENT = re.compile(r"\d{1,10}-(\d{1,18})")
 
 def pause(config: Config, webhook: str, reason: str) -> None:
     """Raises CdcHooksError where there is no such webhook."""
-    _say(config, webhook, "pause", why=" ".join(reason.split()) or "by an operator")
+    _say(config, webhook, "pause", why=plain(" ".join(reason.split())) or "by an operator")
     click.echo(f"{webhook} is paused; its place is kept. To go on: cdc-hooks resume {webhook}")
 
 

@@ -12,6 +12,7 @@ import click
 
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.delivery_options import filter_of, filter_options, known_webhook, must_be_there
+from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import Session, config_option, json_option
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.ops import deliveries as ledger
@@ -103,7 +104,7 @@ def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: 
         if not chosen:
             click.echo("No such deliveries.")
             return 0
-        if by_options and not yes and not click.confirm(f"Resend {_count(len(chosen))}?", err=True):
+        if by_options and not yes and not confirmed(f"Resend {_count(len(chosen))}?"):
             return 1
         return resending.resend(connection, session.config(), chosen, rate=rate)
 
@@ -130,7 +131,7 @@ def delete(session: Session, /, ids: Sequence[str], *, yes: bool, **choice: Any)
             return 0
         what = ", ".join(f"{count:,} {state}" for state, count in counts.items())
         question = f"Delete the records of {_count(sum(counts.values()))} ({what})? They cannot be resent then."
-        if not yes and not click.confirm(question, err=True):
+        if not yes and not confirmed(question):
             return 1
         return _delete(connection, wanted)
 

@@ -63,3 +63,16 @@ def ago(seconds: float | None) -> str:
         if seconds < most:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes; who does not is told that nothing was done."""
+    try:
+        if click.confirm(question, err=True):
+            return True
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt):
+            raise
+        click.echo(err=True)  # there is nobody to answer
+    click.echo("Nothing was done. Without a question: --yes", err=True)
+    return False

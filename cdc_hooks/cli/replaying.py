@@ -20,6 +20,7 @@ from cdc_hooks.changelog.connection import connect, translated
 from cdc_hooks.changelog.reader import Reader
 from cdc_hooks.cli.controlling import EVENT
 from cdc_hooks.cli.delivery_options import time_of
+from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import INTERRUPTED
 from cdc_hooks.config.choosing import table_of, webhook_of
 from cdc_hooks.deliver.policy import classify, retry_after_s
@@ -109,7 +110,7 @@ class _Replaying:
             window = await self._window(connections[0])
             length = window.upto_id - max(window.after_id, self._wish.after_id)
             question = f"Send up to {length:,} changes of the log to {self._wish.webhook} again?"
-            if ask and not click.confirm(question, err=True):
+            if ask and not confirmed(question):
                 return 1
             epochs = await registry.epochs(connections[0])
             plan = assembly.Plan.of(

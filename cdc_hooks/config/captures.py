@@ -21,6 +21,8 @@ class TableCapture:
     columns: tuple[str, ...] | None
     """Every column that some webhook wants, by name; None for all (but ``rules.exclude``)."""
     rules: TableRules
+    named: tuple[str, ...] = ()
+    """Every column that some webhook names."""
 
 
 def captures(config: Config) -> list[TableCapture]:
@@ -35,6 +37,7 @@ def captures(config: Config) -> list[TableCapture]:
             frozenset(action for wish in wanted for action in wish.actions),
             _union([wish.fields for wish in wanted]),
             config.tables.get(table, TableRules()),
+            tuple(sorted({column for wish in wanted for column in wish.fields or ()})),
         )
         for table, wanted in sorted(wishes.items())
     ]

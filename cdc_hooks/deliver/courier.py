@@ -273,7 +273,7 @@ class Courier:
         about = {**self._about(parcel), "status": outcome.status, "error": error}
         match decision:
             case RetryAt(at):
-                log.warning("attempt_failed", **about, retry_in_s=round(at - attempt.at, 1))
+                log.warning("attempt_failed", **about, retry_in_s=round(max(0.0, at - time.time()), 1))
             case Split():
                 log.warning("split", **about)
             case GiveUp(reason):

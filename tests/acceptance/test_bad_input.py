@@ -104,6 +104,16 @@ def test_a_column_that_is_not_there(shop):
     assert untouched(shop)
 
 
+def test_a_column_that_is_not_there_beside_a_webhook_that_takes_all(shop):
+    """Nothing would be captured less for it; the column would be missing in each body, and nobody would be told."""
+    webhooks = {"all": webhook(URL, ["public.orders"])}
+    shop.configure(webhooks, database=databases(shop))
+    shop.apply()
+    shop.configure({**webhooks, "w": webhook(URL, {"public.orders": {"fields": ["id", "stauts"]}})})
+    for command in ("plan", "check"):
+        refused(shop, command, 2 if command == "plan" else 1, "stauts", "fields", "status")
+
+
 def test_a_role_that_may_not_install(shop):
     shop.execute("DROP ROLE IF EXISTS nobody_special; CREATE ROLE nobody_special LOGIN")
     admin = make_conninfo(shop.dsn, user="nobody_special")
