@@ -63,6 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pg_version" in metafunc.fixturenames:
         every = Path(metafunc.definition.path).parent.name == "db"
         chosen = sorted(FOUND) if every else [max(FOUND)]
+        if metafunc.definition.get_closest_marker("oldest_and_newest"):
+            chosen = chosen[:1] + chosen[1:][-1:]
         only = os.environ.get("CDC_HOOKS_TEST_SERVERS")
         if only:
             chosen = [v for v in chosen if str(v) in only.split(",")]

@@ -37,6 +37,9 @@ CREATE_TYPES = """
     CREATE TYPE own.moments AS RANGE (subtype = own.moment);
     CREATE TYPE own.nothing AS ()"""
 
+# What PostgreSQL makes of values is the same in between, and there are many of them.
+pytestmark = pytest.mark.oldest_and_newest
+
 
 @pytest.fixture
 def awkward(captured):
