@@ -4,8 +4,8 @@ Tests in ``tests/db`` run on every server version that this machine has (15 from
 others on the newest. What is missing is said in the last lines of the run; with ``CDC_HOOKS_NOTHING_MISSING=1`` (as CI
 sets it) it is an error.
 
-``make test`` runs them in two processes. Those in ``tests/acceptance``, which start daemons of their own and have
-deadlines, follow each other in one of them.
+``make test`` runs them in two processes. Those in ``tests/acceptance`` that start daemons of their own and have
+deadlines follow each other in one of them.
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ def need(what: str, present: object) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Each test by itself, but those in tests/acceptance as one."""
+    """Each test by itself, but those in tests/acceptance as one (or two: those of the client start no daemons)."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if "acceptance/test_post" in nodeid:
+                return "client"
             return "acceptance" if "acceptance/" in nodeid else nodeid
 
     return Scheduling(config, log)
