@@ -166,6 +166,8 @@ class Courier:
                     probing = self._gate.probing
                     attempt = await self._attempt(parcel)
                     whole, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
+                    # From now on no clock that is set matters.
+                    due = self._due(decision.at) if isinstance(decision, RetryAt) else 0.0
                 finally:
                     self._gate.leave()
                 if parcel is not whole and whole.attempts > 1:
@@ -186,11 +188,9 @@ class Courier:
                         parcel.counted = 0  # for when it is resumed
                         await self._keep(parcel, attempt, time.time())
                         await self._pause(reason)
-                    case RetryAt(at, counts, due):
+                    case RetryAt(at, counts, scheduled):
                         parcel.counted += counts
-                        # Before anything is waited for: from now on no clock that is set matters.
-                        parcel.due_at = self._due(due) if counts else parcel.due_at
-                        due = self._due(at)
+                        parcel.due_at = due + scheduled - at if counts else parcel.due_at
                         await self._keep(parcel, attempt, at)
                         if not await self._gate.wait_until(due):
                             return False
