@@ -257,7 +257,7 @@ def test_a_receiver_that_echoes_the_request_tells_the_ledger_nothing(site: Site)
             site.execute("INSERT INTO orders VALUES (1)")
             daemon.until("dead_letter")
             number = eventually(lambda: site.execute("SELECT number FROM cdc_hooks.delivery"), what="a letter")[0][0]
-            eventually(lambda: site.execute("SELECT FROM cdc_hooks.attempt"), what="its attempt")
+            eventually(lambda: site.value("SELECT count(*) FROM cdc_hooks.attempt"), what="its attempt")
             shown = site.run("deliveries", "show", str(number)).stdout
             assert "x-echo" in shown
             assert "authorization: **********" in shown
