@@ -19,7 +19,7 @@ from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Sequence
 
     from cdc_hooks.changelog.lease import Lease
     from cdc_hooks.deliver.controls import Controls
@@ -137,10 +137,13 @@ class Courier:
         """Deliver what is made of no batch; as ``deliver``."""
         return await self._carry(Parcel(message, None, self._render, root=message.id))
 
-    async def forget_unfinished(self) -> None:
-        """All that had begun before is finished with: what is still noted as unfinished is no batch any more."""
-        stale = [message_id for message_id, one in self._unfinished.items() if one.state not in _LETTERS]
-        self._unfinished.clear()
+    async def forget_unfinished(self, but: Collection[str]) -> None:
+        """All batches that had begun are finished with: what is still noted as unfinished is none any more.
+
+        ``but``: ids of messages that are made of no batch, and still to be told.
+        """
+        gone = [message_id for message_id in self._unfinished if message_id not in but]
+        stale = [message_id for message_id in gone if self._unfinished.pop(message_id).state not in _LETTERS]
         if stale:
             await self._noted(self._ledger.forget(stale))
 

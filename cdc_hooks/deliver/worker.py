@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cdc_hooks.changelog.pulse import Head
     from cdc_hooks.changelog.reader import Reader
     from cdc_hooks.deliver.courier import Courier
-    from cdc_hooks.model import Batch, Change, Gap
+    from cdc_hooks.model import Batch, Change, Gap, Message
     from cdc_hooks.shape import Shape
 
 PARTIAL_SAVE_S = 0.02
@@ -137,8 +137,8 @@ class Worker:
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
             if not self._stopping:
-                await self._tell_gaps()  # what of them had begun goes on where it was
-                await self._courier.forget_unfinished()
+                untold = await self._journal.untold_gaps(self._id)
+                await self._courier.forget_unfinished({self._news_of(gap).id for gap in untold})
             while not self._stopping:
                 await self._tell_gaps()
                 page = await self._page_or_stop()
@@ -165,9 +165,12 @@ class Worker:
         self._gaps = False
         for gap in await self._journal.untold_gaps(self._id):
             self._on_gap(gap)
-            if not await self._courier.tell(render_gap(gap, self._shape, self._epoch_of)):
+            if not await self._courier.tell(self._news_of(gap)):
                 return
             await self._journal.told_gap(gap)
+
+    def _news_of(self, gap: Gap) -> Message:
+        return render_gap(gap, self._shape, self._epoch_of)
 
     # -- pages ----------------------------------------------------------------------------------------------------
 

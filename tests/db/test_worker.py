@@ -52,7 +52,7 @@ class Collected:
         self.came.set()
         return True
 
-    async def forget_unfinished(self) -> None:
+    async def forget_unfinished(self, but: set[str]) -> None:
         """Nothing was."""
 
     recoveries = 0
