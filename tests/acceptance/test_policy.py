@@ -4,56 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
 
 import pytest
 
 from tests.acceptance.harness import Site, eventually, leading, webhook
 from tests.acceptance.inbox import Switch, first_then, receiving
-from tests.receivers import Behaviour, Received, Stream, answer, hang, raw
-
-SOON = {"schedule": ["20ms", "20ms", "20ms", "20ms"], "jitter": 0}
-NERVOUS = {"failures": 3, "pause": "100ms", "longest_pause": "200ms"}
-STEADY = {"failures": 1000}
+from tests.acceptance.orders import NERVOUS, STEADY, accepted, ids_of, insert, letters, prepare, refusing
+from tests.receivers import Received, Stream, answer, hang, raw
 
 
 @pytest.fixture
 def shop(site: Site) -> Site:
     site.execute("CREATE TABLE orders (id int PRIMARY KEY, number int)")
     return site
-
-
-def prepare(shop: Site, url: str, **options: Any) -> None:
-    shop.configure({"w": webhook(url, ["public.orders"], **{"retry": SOON, **options})})
-    shop.apply()
-
-
-def insert(shop: Site, first: int, last: int) -> None:
-    shop.execute("INSERT INTO orders SELECT n, 0 FROM generate_series(%s::int, %s::int) AS n", first, last)
-
-
-def ids_of(request: Received) -> set[int]:
-    return {item["rowId"] for item in request.json["items"]}
-
-
-def refusing(rows: set[int], status: int) -> Behaviour:
-    """Answers with this status whatever has one of these rows in it."""
-
-    async def behave(request: Received, stream: Stream) -> bool:
-        return await answer(status if rows & ids_of(request) else 200)(request, stream)
-
-    return behave
-
-
-def letters(shop: Site) -> list[tuple[str, int, int | None]]:
-    """State, number of events and last status of what was set aside."""
-    query = "SELECT state, event_count, last_status FROM cdc_hooks.delivery ORDER BY number"
-    return shop.execute(query)
-
-
-def accepted(inbox, refused: set[int]) -> list[int]:
-    """The rows of the requests that were accepted, in order."""
-    return [item["rowId"] for one in inbox.arrivals if not refused & ids_of(one.request) for item in one.items]
 
 
 # -- the batch is to blame ------------------------------------------------------------------------------------------
@@ -235,7 +198,7 @@ def test_half_of_all_requests_fail_and_all_arrives_in_order(shop):
         for item in arrival.items:
             number = int(item["eventId"].partition("-")[2])
             # Never an earlier change of a row after a later one, but for the same ones again.
-            assert item["data"]["number"] >= seen.get(item["rowId"], 0) - 0, number
+            assert item["data"]["number"] >= seen.get(item["rowId"], 0), number
             seen[item["rowId"]] = max(seen.get(item["rowId"], 0), item["data"]["number"])
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Any
 
 import pytest
 
 from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
 from tests.acceptance.inbox import Inbox, Switch, first_then, late, receiving
-from tests.receivers import Behaviour, Received, Stream, answer
-
-SOON = {"schedule": ["20ms"] * 4, "jitter": 0}
-NERVOUS = {"failures": 3, "pause": "100ms", "longest_pause": "200ms"}
-STEADY = {"failures": 1000}
+from tests.acceptance.orders import NERVOUS, SOON, STEADY, accepted, ids_of, insert, letters, prepare, refusing
+from tests.receivers import Received, Stream, answer
 
 
 @pytest.fixture
@@ -24,36 +20,8 @@ def shop(site: Site) -> Site:
     return site
 
 
-def prepare(shop: Site, url: str, **options: Any) -> None:
-    shop.configure({"w": webhook(url, ["public.orders"], **{"retry": SOON, **options})})
-    shop.apply()
-
-
-def insert(shop: Site, first: int, last: int) -> None:
-    shop.execute("INSERT INTO orders SELECT n, 0 FROM generate_series(%s::int, %s::int) AS n", first, last)
-
-
-def rows(request: Received) -> set[int]:
-    return {item["rowId"] for item in request.json["items"]}
-
-
 def numbers(inbox: Inbox) -> list[list[int]]:
     return [[item["data"]["number"] for item in one.items] for one in inbox.arrivals]
-
-
-def refusing(poison: set[int], status: int) -> Behaviour:
-    async def behave(request: Received, stream: Stream) -> bool:
-        return await answer(status if poison & rows(request) else 200)(request, stream)
-
-    return behave
-
-
-def arrived(inbox: Inbox, poison: set[int]) -> set[int]:
-    return {row for one in inbox.arrivals if not poison & rows(one.request) for row in rows(one.request)}
-
-
-def letters(shop: Site) -> list[tuple[str, int, int | None]]:
-    return shop.execute("SELECT state, event_count, last_status FROM cdc_hooks.delivery ORDER BY number")
 
 
 def until_open(daemon: Daemon) -> None:
@@ -93,7 +61,7 @@ def test_a_short_schedule_finds_the_one_change_too(shop):
         prepare(shop, inbox.url, retry={"schedule": ["20ms"], "jitter": 0}, **options)
         with leading(shop):
             insert(shop, 1, 100)
-            eventually(lambda: len(arrived(inbox, {7})) == 99, what="all others")
+            eventually(lambda: len(set(accepted(inbox, {7}))) == 99, what="all others")
             eventually(lambda: [count for _, count, _ in letters(shop)] == [1], what="one letter")
 
 
@@ -112,9 +80,9 @@ def test_a_change_at_which_the_receiver_breaks_does_not_keep_the_rest_for_ever(s
             insert(shop, 1, 40)
             until_open(daemon)
             sick.turn()
-            eventually(lambda: len(arrived(inbox, {7})) == 39, what="all others")
+            eventually(lambda: len(set(accepted(inbox, {7}))) == 39, what="all others")
             insert(shop, 41, 60)
-            eventually(lambda: len(arrived(inbox, {7})) == 59, what="what comes later")
+            eventually(lambda: len(set(accepted(inbox, {7}))) == 59, what="what comes later")
             eventually(
                 lambda: [one[:2] for one in letters(shop)] in ([("rejected", 1)], [("dead", 1)]), what="a letter"
             )
@@ -260,15 +228,15 @@ def test_a_kill_while_rows_are_held_sends_no_part_again_that_arrived(shop):
     gate = Switch(answer(503))
 
     async def behave(request: Received, stream: Stream) -> bool:
-        if 1 in rows(request):
+        if 1 in ids_of(request):
             return await answer(400)(request, stream)
-        return await (answer() if max(rows(request)) <= 50 else gate)(request, stream)
+        return await (answer() if max(ids_of(request)) <= 50 else gate)(request, stream)
 
     with receiving(behave) as inbox:
         prepare(shop, inbox.url, concurrency=1, on_poison="hold_row", breaker=STEADY)
         with leading(shop) as daemon:
             insert(shop, 1, 100)
-            inbox.wait(lambda: any(rows(one.request) == set(range(51, 101)) for one in inbox.arrivals))
+            inbox.wait(lambda: any(ids_of(one.request) == set(range(51, 101)) for one in inbox.arrivals))
             eventually(lambda: any(state == "part" for state, _, _ in letters(shop)))
             daemon.kill()
             shop.let_the_lease_run_out()
@@ -277,5 +245,5 @@ def test_a_kill_while_rows_are_held_sends_no_part_again_that_arrived(shop):
         with leading(shop):
             insert(shop, 101, 101)
             inbox.until(101)
-    assert [min(rows(one.request)) for one in inbox.arrivals[before:]][-2:] == [51, 101]
-    assert all(min(rows(one.request)) > 50 for one in inbox.arrivals[before:])
+    assert [min(ids_of(one.request)) for one in inbox.arrivals[before:]][-2:] == [51, 101]
+    assert all(min(ids_of(one.request)) > 50 for one in inbox.arrivals[before:])
