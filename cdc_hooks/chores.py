@@ -59,7 +59,7 @@ class Chores:
     async def write_notes(self, services: Collection[Service], newest_tick: int) -> None:
         """What status shows, and how far each webhook is behind."""
         ids = {service.name: service.webhook_id for service in services}
-        for name, note in self._health.take().items():
+        for name, note in self._health.take(self._keeper.server_encoding).items():
             if name in ids:
                 await self._keeper.note_webhook(ids[name], note)
         for name, sums in self._health.take_sums().items():

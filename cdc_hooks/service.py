@@ -183,7 +183,7 @@ class Service:
             pause_after=webhook.pause_after,
             hold_rows=webhook.on_poison is OnPoison.HOLD_ROW,
             ledger=ledger,
-            controls=Controls(stages.journal, self.webhook_id),
+            controls=Controls(stages.journal, self.webhook_id, stages.journal.server_encoding),
             lease=stages.lease,
             observer=stages.health,
             unfinished=await ledger.unfinished(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
@@ -83,3 +84,8 @@ def translated() -> Iterator[None]:
         if state in {"22021", "22P05"}:
             hint = "a row of the change log is not valid in the database's encoding, or has no equivalent in UTF-8"
         raise DatabaseError(f"{text} (SQLSTATE {state})", hint=hint) from error
+
+
+def encoding_of(connection: psycopg.Connection[Any] | AsyncConnection[Any]) -> str:
+    """The encoding of its database: what it cannot store in texts."""
+    return connection.info.parameter_status("server_encoding") or "UTF8"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 
-from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.connection import encoding_of, translated
 from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.sql import queries
 
@@ -35,6 +35,10 @@ class Housekeeper:
         self.history_s = history_s
         self._ticks_trimmed_to = 0
         self._progress_trimmed_to = 0
+
+    @property
+    def server_encoding(self) -> str:
+        return encoding_of(self._connection)
 
     async def reclaim(self) -> list[int]:
         """Empty the partitions that nobody needs any more. Returns their slots."""

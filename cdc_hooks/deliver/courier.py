@@ -231,12 +231,11 @@ class Courier:
         )
         left, decision, fault, complaint = verdict
         self._observer.attempted(self._webhook, outcome, delivered=fault is None)
-        if fault is not None:
-            self._observer.failing(self._webhook, classify(outcome))
         if fault is None:
             self._got_through(probing=probing)
-        elif fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY):
-            # What is said about one batch says nothing about the endpoint, unless it is all that ever comes.
+        else:
+            self._observer.failing(self._webhook, classify(outcome))
+        if fault is not None and _tells_of_endpoint(fault, decision):
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
             # Whatever is given up on is no suspect any more.
             suspect = parcel.root if fault is Fault.UNCLEAR and not isinstance(decision, GiveUp | Drop) else None
@@ -360,3 +359,8 @@ class Courier:
             "attempt": parcel.attempts,
             **({"part_of": parcel.part_of} if parcel.part_of else {}),
         }
+
+
+def _tells_of_endpoint(fault: Fault, decision: Decision) -> bool:
+    """What is said about one batch says nothing about the endpoint, unless it is all that ever comes."""
+    return fault in {Fault.ENDPOINT, Fault.UNCLEAR} or (isinstance(decision, GiveUp) and fault is not Fault.WAY)

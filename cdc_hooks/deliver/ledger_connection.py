@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from cdc_hooks.changelog.connection import SUPERSEDED, ConnectionLost
+from cdc_hooks.changelog.connection import SUPERSEDED, ConnectionLost, encoding_of
 from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.errors import DatabaseError, Superseded
 from cdc_hooks.sql import queries
@@ -80,7 +80,7 @@ class LedgerConnection:
                     connection = await self._connect()
             except (ConnectionLost, TimeoutError) as error:
                 raise NotWritten(str(error) or f"no connection to the database within {WRITE_S:.0f} s") from error
-            self.server_encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+            self.server_encoding = encoding_of(connection)
             self._connection = connection
             return connection
 

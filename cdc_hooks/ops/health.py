@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cdc_hooks.deliver.storable import storable
 from cdc_hooks.model import Cause
 from cdc_hooks.ops.metrics import WebhookMetrics
 from cdc_hooks.ops.statistics import Sums
@@ -40,14 +41,14 @@ class Watched:
             self.state = state
             self.metrics.is_in(state)
 
-    def take(self) -> dict[str, Any]:
+    def take(self, server_encoding: str) -> dict[str, Any]:
         """The parameters to write it with; what is taken counts as written."""
         taken = {
             "state": self.state,
             "delivered": self.delivered,
             "last_success_at": _time(self.last_success_at),
             "last_error_at": _time(self.last_error_at),
-            "last_error": self.last_error and _storable(self.last_error),
+            "last_error": self.last_error and storable(self.last_error, server_encoding),
         }
         self.delivered, self.changed = 0, False
         return taken
@@ -132,9 +133,9 @@ class Health:
                 what = f"its endpoint is sick: {why}; all is held back, and its place is kept"
                 self._notices.tell(Cause.SICK, webhook, what, "nothing is lost; look at the endpoint")
 
-    def take(self) -> dict[str, dict[str, Any]]:
-        """By webhook, the parameters to write it with."""
-        return {webhook: watched.take() for webhook, watched in self._watched.items() if watched.changed}
+    def take(self, server_encoding: str = "UTF8") -> dict[str, dict[str, Any]]:
+        """By webhook, the parameters to write it with, in texts that such a server can store."""
+        return {webhook: watched.take(server_encoding) for webhook, watched in self._watched.items() if watched.changed}
 
     def take_sums(self) -> dict[str, Sums]:
         """By webhook, what there is to add to the sums of this hour; what is taken counts as written."""
@@ -142,11 +143,6 @@ class Health:
         for webhook in taken:
             self._watched[webhook].sums = Sums()
         return taken
-
-
-def _storable(text: str) -> str:
-    """In every encoding that a database may have."""
-    return text.replace("\0", "?").encode("ascii", "replace").decode()
 
 
 def _time(seconds: float | None) -> datetime | None:

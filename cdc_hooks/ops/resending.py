@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from cdc_hooks.changelog.connection import encoding_of
 from cdc_hooks.config.ledger import OnResent, Recorded
 from cdc_hooks.deliver.ledger import SUCCESS_BODY
 from cdc_hooks.deliver.policy import classify
@@ -27,7 +28,7 @@ class Resends:
     def __init__(self, connection: psycopg.Connection[Any], rules: Rules) -> None:
         self._connection = connection
         self._rules = rules
-        self._encoding = connection.info.parameter_status("server_encoding") or "UTF8"
+        self._encoding = encoding_of(connection)
         self._run("tidy_as_leader", keep_s=rules.keep, max_bytes=rules.max_bytes)
         ((self._newest,),) = self._run("newest_number")
 

@@ -150,7 +150,7 @@ def test_a_sick_endpoint_uses_up_no_attempts_where_a_breaker_cares_for_it() -> N
 @pytest.mark.parametrize("status", [500, 404, 503])
 @pytest.mark.parametrize("policy", [POLICY, PATIENT])
 def test_what_only_tries_if_the_endpoint_is_well_uses_up_no_attempts_but_those_that_are_due(policy, status) -> None:
-    probe = after(99, probing=True, others_get_through=True, due=False)
+    probe = after(99, probing=True, due=False)
     assert decide(policy, probe, Outcome(status=status), NOW, 0.0) == retry(NOW, counts=False)
     due = decide(policy, probe._replace(due=True), Outcome(status=status), NOW, 0.0)
     assert isinstance(due, RetryAt if policy is PATIENT and status == 503 else GiveUp)
@@ -218,8 +218,9 @@ def test_what_makes_a_receiver_break_is_found_while_the_endpoint_seems_sick_too(
     assert decide(PATIENT, after(3, MANY, probing=True, due=False), Outcome(status=500), NOW, 0.0) == Split()
     assert decide(PATIENT, after(6, MANY, probing=True, due=False), FAILED, NOW, 0.0) == Split()
     assert isinstance(decide(POLICY, after(6, MANY), FAILED, NOW, 0.0), GiveUp)  # it counts, and is exhausted
-    alone = decide(PATIENT, after(6, others_get_through=True), FAILED, NOW, 0.0)
-    assert alone == GiveUp("answered 503, while others get through", rejected=True)
+    for probing in (False, True):
+        alone = decide(PATIENT, after(6, others_get_through=True, probing=probing), FAILED, NOW, 0.0)
+        assert alone == GiveUp("answered 503, while others get through", rejected=True)
 
 
 def test_a_batch_is_split_rather_than_given_up_on_whole_while_others_get_through() -> None:
