@@ -65,7 +65,13 @@ def test_a_dead_letter_is_told_in_both_ways_and_what_comes_within_the_interval_i
             ops.wait(lambda: sum(1 + one.json["data"]["repeated"] for one in of_type(ops, DEAD)) == 4)
             box.wait(lambda: len(box.mails) > 0)
             daemon.until("notice_sent", channel="email")
-            assert daemon.metric("cdc_hooks_notices_total", channel="webhook", outcome="sent") == len(ops.requests)
+            # Counted when the answer is here, which is after the request.
+            eventually(
+                lambda: (
+                    daemon.metric("cdc_hooks_notices_total", channel="webhook", outcome="sent") == len(ops.requests)
+                ),
+                what="the count of what was sent",
+            )
             assert daemon.metric("cdc_hooks_notices_total", channel="email", outcome="sent") >= 1
             assert PASSWORD not in str(daemon.log)
     assert not ops.rejected
