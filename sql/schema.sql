@@ -289,6 +289,7 @@ CREATE TABLE cdc_hooks.attempt (
     by_hand          boolean     NOT NULL DEFAULT false,
     duration_s       real,
     status           integer,
+    error_class      text,
     error            text,
     request_headers  text,
     response_headers text,
@@ -297,6 +298,7 @@ CREATE TABLE cdc_hooks.attempt (
 COMMENT ON TABLE  cdc_hooks.attempt IS 'Attempts that failed. One that succeeded stands in the row of its delivery.';
 COMMENT ON COLUMN cdc_hooks.attempt.delivery IS 'The number of the delivery.';
 COMMENT ON COLUMN cdc_hooks.attempt.by_hand IS 'Made by: cdc-hooks deliveries resend.';
+COMMENT ON COLUMN cdc_hooks.attempt.error_class IS 'In one word: timeout, tls, … or a class of statuses, such as 5xx.';
 COMMENT ON COLUMN cdc_hooks.attempt.request_headers IS 'Those that sign it, as sent. Headers stand in lines, as in HTTP.';
 CREATE INDEX attempt_delivery_idx ON cdc_hooks.attempt (delivery);
 

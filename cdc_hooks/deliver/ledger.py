@@ -228,6 +228,7 @@ class WebhookLedger:
                     attempt.at,
                     outcome.duration_s,
                     outcome.status,
+                    outcome.error_class,
                     self._text(attempt.error or ""),
                     self._text(header_lines(attempt.headers.items())),
                     self._text(header_lines(outcome.headers)),

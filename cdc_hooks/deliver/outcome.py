@@ -43,3 +43,10 @@ class Outcome(NamedTuple):
     @property
     def ok(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def error_class(self) -> str:
+        """In one word, for metrics and the ledger: a failure's name, or the class of the status, such as ``5xx``."""
+        if self.error is not None:
+            return self.error.value
+        return f"{self.status // 100}xx" if self.status is not None else Failure.OTHER.value

@@ -99,6 +99,7 @@ class PastAttempt:
     by_hand: bool
     duration_s: float | None
     status: int | None
+    error_class: str | None
     error: str | None
     request_headers: str | None
     response_headers: str | None

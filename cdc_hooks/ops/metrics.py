@@ -152,7 +152,7 @@ class WebhookMetrics:
         self._count_attempt("delivered", 0)
 
     def attempted(self, outcome: Outcome, *, delivered: bool) -> None:
-        self._count_attempt("delivered" if delivered else _kind(outcome), 1)
+        self._count_attempt("delivered" if delivered else outcome.error_class, 1)
         self._attempt_seconds.observe(outcome.duration_s)
 
     def delivered(self, message: Message) -> None:
@@ -197,12 +197,6 @@ class WebhookMetrics:
         if counter is None:
             counter = self._attempts[outcome] = self._metrics.attempts.labels(self._name, outcome)
         counter.inc(count)
-
-
-def _kind(outcome: Outcome) -> str:
-    if outcome.error is not None:
-        return outcome.error.value
-    return f"{outcome.status // 100}xx" if outcome.status is not None else "other"
 
 
 def _seconds(at: bytes) -> float:

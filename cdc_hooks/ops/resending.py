@@ -51,6 +51,7 @@ class Resends:
             "at": time.time() - duration_s,
             "duration_s": outcome.duration_s,
             "status": outcome.status,
+            "error_class": outcome.error_class,
             "error": None if ok else self._text(classify(outcome)),
             "request_headers": self._text(header_lines(headers.items())),
             "response_headers": self._text(header_lines(outcome.headers)),

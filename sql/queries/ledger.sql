@@ -112,9 +112,10 @@ SELECT coalesce(r.f[1]::bigint, pg_catalog.nextval('cdc_hooks.delivery_number'))
 
 -- name: log_attempts
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-INSERT INTO cdc_hooks.attempt (delivery, attempt, at, duration_s, status, error, request_headers, response_headers, response_body)
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, duration_s, status, error_class, error, request_headers, response_headers,
+                               response_body)
 SELECT r.f[1]::bigint, r.f[2]::integer, pg_catalog.to_timestamp(r.f[3]::double precision), r.f[4]::real, r.f[5]::integer, r.f[6],
-       r.f[7], r.f[8], r.f[9]::bytea
+       r.f[7], r.f[8], r.f[9], r.f[10]::bytea
   FROM lead
  CROSS JOIN string_to_table(%(records)s, U&'\001E') AS record
  CROSS JOIN LATERAL (SELECT string_to_array(record, U&'\001F', '') OFFSET 0) AS r (f);
@@ -155,7 +156,7 @@ SELECT e.url, e.secrets, e.fields, e.headers, d.response_headers, d.response_bod
  LIMIT 1;
 
 -- name: attempts
-SELECT attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body
+SELECT attempt, at, by_hand, duration_s, status, error_class, error, request_headers, response_headers, response_body
   FROM cdc_hooks.attempt WHERE delivery = %(number)s ORDER BY at, attempt;
 
 -- name: related
@@ -228,8 +229,9 @@ UPDATE cdc_hooks.delivery
 RETURNING attempts;
 
 -- name: record_attempt
-INSERT INTO cdc_hooks.attempt (delivery, attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body)
-VALUES (%(number)s, %(attempt)s, pg_catalog.to_timestamp(%(at)s), true, %(duration_s)s, %(status)s, %(error)s,
+INSERT INTO cdc_hooks.attempt (delivery, attempt, at, by_hand, duration_s, status, error_class, error, request_headers,
+                               response_headers, response_body)
+VALUES (%(number)s, %(attempt)s, pg_catalog.to_timestamp(%(at)s), true, %(duration_s)s, %(status)s, %(error_class)s, %(error)s,
         %(request_headers)s, %(response_headers)s, %(response_body)s);
 
 -- name: close_letters

@@ -146,6 +146,7 @@ def test_the_story_of_a_delivery(shop):
     data = json.loads(shop.run("deliveries", "show", arrival.id, "--json").stdout)
     assert data["body"] == {"text": arrival.body.decode()}
     assert [one["status"] for one in data["failed_attempts"]] == [500, 503, 400]
+    assert [one["error_class"] for one in data["failed_attempts"]] == ["5xx", "5xx", "4xx"]
     assert "base64" in data["failed_attempts"][1]["response_body"]
     body = shop.run("deliveries", "show", str(one["number"]), "--body")
     assert body.stdout == arrival.body.decode()

@@ -121,9 +121,10 @@ def test_a_schedule_is_remembered_until_it_got_through(dsn):
                 " FROM cdc_hooks.delivery_log"
             )
             assert (row, first) == ([1, "delivered", 3, 200], AT + 1)
-            assert await here.rows("SELECT delivery, attempt, status, error, response_body FROM cdc_hooks.attempt") == [
-                (1, 1, 422, "answered 422", b"no such customer"),
-                (1, 2, 422, "answered 422", b"no such customer"),
+            kept = "SELECT delivery, attempt, status, error_class, error, response_body FROM cdc_hooks.attempt"
+            assert await here.rows(kept) == [
+                (1, 1, 422, "4xx", "answered 422", b"no such customer"),
+                (1, 2, 422, "4xx", "answered 422", b"no such customer"),
             ]
 
     run(main)
