@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from cdc_hooks.capture import Wanted
 from cdc_hooks.config import Ordering, captures
 from cdc_hooks.config.redact import show_url
+from cdc_hooks.deliver import acknowledgement
 from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
 from cdc_hooks.deliver.ledger import Endpoint
@@ -80,6 +81,7 @@ class Plan:
             max_connections=webhook.concurrency,
             resolver=vetted(reach.rules, Lookups()),
             proxy=reach.proxy_of(webhook),
+            answer_bytes=acknowledgement.longest(webhook.batch.max_events) if webhook.partial_ack else None,
         )
 
 

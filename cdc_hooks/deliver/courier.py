@@ -150,10 +150,20 @@ class Courier:
     async def _carry_what_may_go(self, parcel: Parcel) -> bool:
         """All of it, but for rows that wait for an earlier change."""
         may_go = parcel if self._held is None else await self._held.sift(parcel, self._unfinished)
-        return may_go is None or await self._carry(may_go)
+        if may_go is None:
+            return True
+        finished = await self._carry(may_go)
+        if finished and may_go.reduced:
+            await self._noted(self._ledger.finished(may_go.message.id))
+        return finished
 
-    async def _carry(self, parcel: Parcel) -> bool:
+    async def _carry(self, whole: Parcel) -> bool:
+        parcel = whole
         earlier = self._unfinished.pop(parcel.message.id, None)
+        if earlier is not None and earlier.remaining:
+            whole.reduced = True
+            parcel = whole.only(earlier.remaining)
+            earlier = self._unfinished.pop(parcel.message.id, None)
         if earlier is not None:
             if earlier.state in _FINISHED:
                 return True
@@ -168,19 +178,19 @@ class Courier:
                 try:
                     probing = self._gate.probing
                     attempt = await self._attempt(parcel)
-                    whole, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
+                    tried, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
                     # From now on no clock that is set matters.
                     due = self._due(decision.at) if isinstance(decision, RetryAt) else 0.0
                 finally:
                     self._gate.leave()
-                if parcel is not whole and whole.attempts > 1:
-                    await self._noted(self._ledger.forget([whole.message.id]))  # what is left goes by another id
                 if isinstance(decision, Delivered):
                     return await self._delivered(parcel, attempt)
                 if not troubled:
                     troubled = True
                     self._trouble(1)
                 attempt = attempt._replace(error=self._said(parcel, attempt, decision))
+                if parcel is not tried:
+                    await self._reduce(whole, tried, parcel, attempt)
                 match decision:
                     case Split():
                         await self._noted(self._ledger.split(parcel.delivery, attempt))
@@ -201,6 +211,13 @@ class Courier:
             if troubled:
                 self._trouble(-1)
         return False
+
+    async def _reduce(self, whole: Parcel, tried: Parcel, left: Parcel, attempt: Attempt) -> None:
+        """From now on what is left goes by an id of its own, as the one part of the whole."""
+        whole.reduced, left.part_of = True, whole.message.id
+        await self._noted(self._ledger.split(whole.delivery, attempt, remaining=left.change_ids))
+        if tried is not whole:
+            await self._noted(self._ledger.forget([tried.message.id]))
 
     async def _carry_halves(self, parcel: Parcel) -> bool:
         """One after the other, for they may hold changes of the same row."""
@@ -270,7 +287,7 @@ class Courier:
         outcome = attempt.outcome
         error = classify(outcome)
         if outcome.status in self._judge.policy.success:
-            error += f", but {parcel.events} of the events failed"
+            error += f", but {parcel.events} of the events must be sent again"
             self._observer.failing(self._webhook, error)
         about = {**self._about(parcel), "status": outcome.status, "error": error}
         match decision:

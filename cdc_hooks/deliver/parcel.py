@@ -49,6 +49,8 @@ class Parcel:
     first_failed_at: Standing | None = None
     own_failures: int = 0
     """Its failed attempts, and those of what it was split from."""
+    reduced: bool = False
+    """Whether its receiver has accepted some of it, and what is left goes on as a part of it."""
 
     @classmethod
     def of(cls, batch: Batch, render: Render) -> Self:
@@ -88,11 +90,26 @@ class Parcel:
         half = self.events // 2
         return [self._part(range(half)), self._part(range(half, self.events))]
 
+    @property
+    def change_ids(self) -> list[int]:
+        return [change.id for change in self.batch.changes] if self.batch else []
+
+    def with_later(self, change_ids: Collection[int]) -> frozenset[int]:
+        """Ids of these changes, and of those that come after them of the same rows."""
+        assert self.batch is not None
+        table, _, changes = self.batch
+        wanted, rows = set[int](), set[Row]()
+        for change in changes:
+            if change.id in change_ids or is_of(change, rows):
+                wanted.add(change.id)
+                rows |= {(table, change.key), (table, change.old_key or change.key)}
+        return frozenset(wanted)
+
     def only(self, change_ids: Collection[int]) -> Parcel:
-        """What is left of it when all other changes have arrived; it goes on where this one was."""
+        """What is left of it when all other changes have arrived, as a part; it goes on where this one was."""
         assert self.batch is not None
         left = self._part([n for n, change in enumerate(self.batch.changes) if change.id in change_ids])
-        left.part_of, left.attempts, left.counted = self.part_of, self.attempts, self.counted
+        left.attempts, left.counted = self.attempts, self.counted
         return left
 
     def divided(self, rows: Collection[Row]) -> tuple[Parcel | None, Parcel | None]:
