@@ -249,23 +249,27 @@ class Courier:
         left, decision, fault, complaint = verdict
         self._observer.attempted(self._webhook, outcome, delivered=fault is None)
         if fault is None:
-            self._got_through(probing=probing)
+            accepted = (
+                parcel.events if left is parcel and isinstance(decision, Delivered) else parcel.events - left.events
+            )
+            self._got_through(accepted, probing=probing)
         else:
             self._observer.failing(self._webhook, classify(outcome))
         if fault is not None and _tells_of_endpoint(fault, decision):
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
             # Whatever is given up on is no suspect any more.
             suspect = parcel.root if fault is Fault.UNCLEAR and not isinstance(decision, GiveUp | Drop) else None
-            self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=outcome.status == 429)
+            too_many, refused = outcome.status == 429, fault in {Fault.CONTENT, Fault.SIZE}
+            self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=too_many, refused=refused)
         if complaint:
             log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
-        if left is not parcel:
+        elif left is not parcel:
             self._observer.accepted(self._webhook, parcel.events - left.events)
         return left, decision
 
-    def _got_through(self, *, probing: bool) -> None:
+    def _got_through(self, changes: int, *, probing: bool) -> None:
         was_paused = self._gate.paused is not None
-        self._gate.succeeded(probe=probing)
+        self._gate.succeeded(changes, probe=probing)
         if was_paused and self._gate.paused is None:
             self._given_up_in_a_row = 0
             self._controls.resumed()

@@ -26,8 +26,9 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Of one webhook. ``partial_ack``: successes may name events that failed; ``keep_order``: then later changes of their
-    rows go again with them.
+    """Of one webhook.
+
+    ``partial_ack``: successes may name events that failed; ``keep_order``: later changes of their rows go again, too.
     """
 
     def __init__(self, policy: Policy, *, partial_ack: bool = False, keep_order: bool = True) -> None:

@@ -80,7 +80,7 @@ class Unfinished:
     next_attempt_at: float
     first_attempt_at: float
     remaining: Sequence[int] | None = None
-    """Where its receiver has accepted some of it: ids of the changes that it has not, which are a delivery of their own."""
+    """Where its receiver has accepted some of it: ids of the other changes, which are a delivery of their own."""
 
 
 class Ledger:

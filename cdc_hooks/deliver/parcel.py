@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, Self
 
 from cdc_hooks.deliver.ledger import Delivery
-from cdc_hooks.model import Batch, Change, Message
+from cdc_hooks.model import Action, Batch, Change, Message
 
 Render = Callable[[Batch], Message]
 Row = tuple[str, bytes | None]
 """A table, and the key of one of its rows."""
+_OLD_KEY = itemgetter(Change._fields.index("old_key"))
 
 
 def is_of(change: Change, rows: Collection[Row]) -> bool:
@@ -64,8 +66,13 @@ class Parcel:
 
     @property
     def row_ids(self) -> bytes:
-        """JSON: the keys of its rows; 0 for a row without one."""
-        return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
+        """JSON: the keys of its rows, those included that an update has changed; 0 for a row without one."""
+        if self.batch is None:
+            return b"[]"
+        keys = [change.key or b"0" for change in self.batch.changes]
+        if self.batch.action is Action.UPDATE:
+            keys += filter(None, map(_OLD_KEY, self.batch.changes))
+        return b"[%b]" % b",".join(keys)
 
     def recovered(self, recoveries: int, at: Standing) -> None:
         """The endpoint became well again since it last failed: what failed before that tells nothing about it."""

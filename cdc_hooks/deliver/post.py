@@ -56,8 +56,8 @@ class Sender:
     ``resolver`` is asked for the addresses of every connection, also where the URL's host is an address, and may refuse
     by raising; without one, names are looked up and nothing is refused. With a ``proxy`` it is asked about addresses
     only: names are for the proxy to resolve. ``answer_bytes``: so much of a success's body is wanted, and waited for
-    within the total time; None: its beginning, as far as it is there. Raises ConfigError if the URL or a header cannot be sent, or one of the
-    files cannot be read.
+    within the total time; None: its beginning, as far as it is there. Raises ConfigError if the URL or a header cannot
+    be sent, or one of the files cannot be read.
     """
 
     def __init__(

@@ -212,13 +212,13 @@ SELECT d.webhook_id, d.endpoint_id, d.message_id, 'resend', d.part_of, d.number,
 RETURNING number;
 
 -- name: record_resent
--- What was set aside has got through: it goes to those that are finished with.
+-- What was set aside has got through: it goes to those that are finished with. The resend was its last attempt.
 INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
                                     event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
                                     duration_s, last_status, last_error, body)
 SELECT d.number, d.webhook_id, d.endpoint_id, d.message_id, d.kind, d.part_of, 'resent', d.table_name, d.action, d.row_ids,
-       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
-       d.duration_s, d.last_status, d.last_error, CASE WHEN %(body)s THEN d.body END
+       d.event_count, d.first_event, d.last_event, d.attempts + 1, d.first_attempt_at, pg_catalog.to_timestamp(%(at)s),
+       %(duration_s)s, %(status)s, NULL, CASE WHEN %(keep_body)s THEN d.body END
   FROM cdc_hooks.delivery d WHERE d.number = %(number)s;
 
 -- name: record_failure

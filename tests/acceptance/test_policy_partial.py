@@ -201,6 +201,34 @@ def test_an_answer_is_read_to_its_end_however_long_and_late_it_is(shop, pause_s)
     assert ids_of(inbox.arrivals[1].request) == set(range(1, 1001))
 
 
+def test_an_answer_that_ends_with_the_connection_is_read_to_that_end(shop):
+    async def fails(request: Received, stream: Stream) -> bool:
+        stream.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.sleep(0.2)
+        stream.write(json.dumps({"failed": [request.json["items"][2]["eventId"]]}).encode())
+        return False
+
+    with receiving(once(fails)) as inbox:
+        prepare(shop, inbox.url, partial_ack=True)
+        with leading(shop) as daemon:
+            insert(shop, 1, 10)
+            inbox.wait(lambda: len(inbox.arrivals) == 2)
+            assert not daemon.events("acknowledgement_not_understood")
+    assert ids_of(inbox.arrivals[1].request) == {3}
+
+
+@pytest.mark.parametrize("body", [b"", b'{"failed": ["1-1"'])
+def test_an_answer_that_breaks_off_is_an_acknowledgement_with_a_warning(shop, body):
+    with receiving(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n" + body)) as inbox:
+        prepare(shop, inbox.url, partial_ack=True)
+        with leading(shop) as daemon:
+            insert(shop, 1, 10)
+            assert "did not come to its end" in daemon.until("acknowledgement_not_understood")["reason"]
+            insert(shop, 11, 11)
+            inbox.until(11)
+    assert inbox.duplicates() == 0
+
+
 def test_an_answer_that_never_ends_is_an_acknowledgement_with_a_warning(shop):
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     with receiving(raw(head, b"10000\r\n" + b" " * 65536 + b"\r\n", *[b"1\r\n \r\n"] * 50_000)) as inbox:
