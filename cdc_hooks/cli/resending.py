@@ -22,8 +22,7 @@ from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError, DatabaseError
 from cdc_hooks.model import Message
 from cdc_hooks.ops import deliveries as ledger
-from cdc_hooks.ops.deliveries import Filter
-from cdc_hooks.ops.following import followers, rows_of
+from cdc_hooks.ops.following import rows_of
 from cdc_hooks.ops.resending import Resends
 from cdc_hooks.reach import Reach
 from cdc_hooks.sql import queries
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from cdc_hooks.ops.deliveries import Found
     from cdc_hooks.ops.following import Row
 
-_LETTERS = frozenset({"rejected", "dead", "held"})
-
 
 class Result(Enum):
     DELIVERED = auto()
@@ -51,7 +48,7 @@ def why_not(one: Found, config: Config) -> str | None:
     """Why a delivery cannot be resent; None if it can."""
     if one.webhook not in config.webhooks:
         return f"webhook {one.webhook} is not in the configuration"
-    if one.open and one.state not in _LETTERS:
+    if one.open and one.state not in ledger.LETTERS:
         return f"it is {one.state}: the daemon has it in hand; to have it tried at once: cdc-hooks resume {one.webhook}"
     if one.state == "failed":
         return f"it is a resend itself, which failed; resend the delivery: {one.resend_of}"
@@ -82,7 +79,7 @@ class _Resending:
         self._webhooks: dict[str, tuple[assembly.Plan, Sender]] = {}
         self._results: dict[int, Result] = {}
         self._wanted = 0
-        self._gone: set[Row] = set()
+        self._gone: list[Found] = []
         self._refused: set[Row] = set()
         self._unrecorded = ""
         self._stop = asyncio.Event()
@@ -125,13 +122,8 @@ class _Resending:
 
     def _followers(self) -> list[Found]:
         """What was held for those that have got through, and is not among them."""
-        follow = []
-        for webhook in sorted({webhook for webhook, _, _ in self._gone}):
-            held = ledger.find(self._connection, Filter(webhook=webhook, states=["held"]), limit=1)
-            if held:
-                wanted = Filter(webhook=webhook, states=sorted(_LETTERS))
-                set_aside = ledger.find(self._connection, wanted, ascending=True)
-                follow += [one for one in followers(set_aside, self._gone) if one.number not in self._results]
+        behind = ledger.held_behind(self._connection, self._gone)
+        follow = [one for one in behind if one.number not in self._results]
         if follow:
             click.echo(f"{len(follow):,} held behind them, which follow:")
         return follow
@@ -161,7 +153,7 @@ class _Resending:
         if error is not None:
             self._refused |= rows_of(one)
         elif one.open:
-            self._gone |= rows_of(one)
+            self._gone.append(one)
         return self._told(one, Result.DELIVERED if error is None else Result.FAILED, words)
 
     async def _send(self, one: Found, body: bytes, plan: assembly.Plan, sender: Sender) -> tuple[str | None, str]:

@@ -33,3 +33,15 @@ def followers(set_aside: Iterable[Found], gone: Iterable[Row]) -> list[Found]:
         else:
             blocked |= rows
     return follow
+
+
+def firsts(follow: Iterable[Found]) -> list[Found]:
+    """Of deliveries in order of number, those that follow no other of them."""
+    seen = set[Row]()
+    first = []
+    for one in follow:
+        rows = rows_of(one)
+        if not rows & seen:
+            first.append(one)
+        seen |= rows
+    return first
