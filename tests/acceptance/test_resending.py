@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -50,27 +51,30 @@ def with_letters(shop: Site, url: str, count: int) -> None:
         daemon.wait()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_without_the_database_a_resend_ends_and_says_what_was_sent(shop, when):
+def through(shop: Site, url: str, port: int) -> None:
+    """The commands reach the database by this port."""
+    section = webhook(url, ["public.orders"], batch={"max_events": 1})
+    shop.configure({"w": section}, dsn=shop.daemon_dsn(port=port))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_without_the_database_a_resend_ends_and_says_what_was_sent(shop, cut):
     port = int(conninfo_to_dict(shop.dsn)["port"])
     with receiving(answer(422)) as inbox, proxied(port) as proxy:
         with_letters(shop, inbox.url, 4)
-        shop.configure(
-            {"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 1})}, dsn=shop.daemon_dsn(port=proxy.port)
-        )
+        through(shop, inbox.url, proxy.port)
 
-        async def cut(request: Received, stream: Stream) -> bool:
-            """Before it answers the second one, or when the second one is recorded."""
-            sent = len(inbox.arrivals) - 4
-            if when == "before" and sent == 2:
+        async def lose_it(request: Received, stream: Stream) -> bool:
+            """When the second one is sent, by the network or by the server's hand."""
+            if len(inbox.arrivals) == 4 + 2 and cut:
                 proxy.cut(stay_down=True)
-            if when == "after" and sent == 2:
+            elif len(inbox.arrivals) == 4 + 2:
                 shop.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cdc-hooks'"
                 )
             return await answer()(request, stream)
 
-        inbox.then = cut
+        inbox.then = lose_it
         done = shop.run("deliveries", "resend", "--webhook", "w", "--yes")
         assert len(inbox.arrivals) == 4 + 2
         assert done.returncode == 1, done.stderr
@@ -78,8 +82,24 @@ def test_without_the_database_a_resend_ends_and_says_what_was_sent(shop, when):
         assert "delivered, answered 200" in first
         assert rest == ["1 delivered, 1 not recorded, 2 not tried."]
         number = int(first.partition(":")[0]) + 1
-        assert "error: the database was lost: " in done.stderr
+        assert done.stderr.startswith("the database was lost: ")
         assert f"{number} was sent (delivered, answered 200, " in done.stderr
         assert "that is not recorded: it would be sent again" in done.stderr
         assert done.stderr.count("\n") == 2
         assert letters(shop) == [("rejected", 1, 422)] * 3
+
+
+def test_what_was_not_sent_when_the_database_went_away_is_not_said_to_be(shop):
+    port = int(conninfo_to_dict(shop.dsn)["port"])
+    with receiving(answer(422)) as inbox, proxied(port) as proxy, ThreadPoolExecutor() as pool:
+        with_letters(shop, inbox.url, 4)
+        through(shop, inbox.url, proxy.port)
+        inbox.then = answer()
+        command = pool.submit(shop.run, "deliveries", "resend", "--webhook", "w", "--yes", "--rate", "0.5")
+        eventually(lambda: letters(shop) == [("rejected", 1, 422)] * 3, what="the first resend")
+        proxy.cut(stay_down=True)
+        done = command.result()
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[1:] == ["1 delivered, 3 not tried."]
+        assert "was sent" not in done.stderr
+        assert len(inbox.arrivals) == 4 + 1
