@@ -215,6 +215,7 @@ class Courier:
     async def _reduce(self, whole: Parcel, tried: Parcel, left: Parcel, attempt: Attempt) -> None:
         """From now on what is left goes by an id of its own, as the one part of the whole."""
         whole.reduced, left.part_of = True, whole.message.id
+        self._ledger.delivered(tried.all_but(left), attempt)
         await self._noted(self._ledger.split(whole.delivery, attempt, remaining=left.change_ids))
         if tried is not whole:
             await self._noted(self._ledger.forget([tried.message.id]))

@@ -119,6 +119,12 @@ class Parcel:
         left.attempts, left.counted = self.attempts, self.counted
         return left
 
+    def all_but(self, left: Parcel) -> Delivery:
+        """As the ledger knows what of it has arrived: with the id and the body that were sent."""
+        arrived = self.only(set(self.change_ids).difference(left.change_ids))
+        message = arrived.message._replace(id=self.message.id, body=self.message.body)
+        return Delivery(message, arrived.row_ids, self.part_of)
+
     def divided(self, rows: Collection[Row]) -> tuple[Self | None, Self | None]:
         """What of it is of other rows than those, and what is of those (or of rows that they become in it)."""
         assert self.batch is not None

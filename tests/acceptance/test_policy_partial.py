@@ -91,6 +91,32 @@ def test_what_fails_to_the_end_is_set_aside_with_what_comes_after_it(shop):
     assert numbers(inbox) == [[11, 12, 13], *[[11, 13]] * 5]
 
 
+@pytest.mark.parametrize("before", [[], [answer(503)]], ids=["at once", "after a failure"])
+def test_what_has_arrived_is_recorded_with_what_was_sent_again(shop, before):
+    with receiving(naming(lambda item: item["rowId"] > 8)) as inbox:
+        for first in before:
+            inbox.then = once(first, inbox.then)
+        prepare(shop, inbox.url, partial_ack=True, retry={"schedule": ["20ms", "20ms", "1h"], "jitter": 0})
+        with leading(shop):
+            insert(shop, 1, 10)
+            inbox.wait(lambda: len(inbox.arrivals) == 2 + len(before))
+            eventually(lambda: letters(shop)[1:] == [("pending", 2, 200)], what="what is left")
+            inbox.then = answer()
+            assert shop.run("resume", "w").returncode == 0
+            eventually(lambda: letters(shop) == [], what="an end")
+            records = "SELECT message_id, state, row_ids, event_count, first_event, last_event, attempts, last_error"
+            query = f"{records} FROM cdc_hooks.delivery_log ORDER BY number"
+            first, second = eventually(lambda: found if len(found := shop.execute(query)) == 2 else None)
+    sent = inbox.arrivals[len(before)]
+    epoch = sent.items[0]["eventId"].partition("-")[0]
+    events = [f"{epoch}-{number}" for number in sent.events]
+    error = "answered 200, but 2 of the events must be sent again"
+    rows = "[1,2,3,4,5,6,7,8]"
+    assert first == (sent.id, "delivered", rows, 8, events[0], events[7], 1 + len(before), error)
+    assert second[:6] == (inbox.arrivals[-1].id, "delivered", "[9,10]", 2, events[8], events[9])
+    assert shop.value("SELECT count(*) FROM cdc_hooks.attempt WHERE status = 200") > 0
+
+
 # -- restarts -------------------------------------------------------------------------------------------------------
 
 
@@ -251,3 +277,7 @@ def test_a_resend_and_a_replay_of_which_events_are_named_have_failed(shop):
             assert done.returncode == 1
             assert "failed, answered 200, but 1 of 1 events failed" in done.stdout
             assert letters(shop) == [("dead", 1, 200)]
+            inbox.then, before = once(inbox.then), len(inbox.arrivals)
+            done = shop.run("replay", "w", "--from", "1h", "--yes")
+            assert done.returncode == 0, done.stderr
+    assert [sorted(ids_of(one.request)) for one in inbox.arrivals[before:]] == [list(range(1, 11))] * 2
