@@ -26,7 +26,7 @@ def set_aside(shop: Site, rows: list[int], updates: int) -> None:
     """Each of these rows gets a letter and so many changes that are held; the receiver must refuse the rows."""
     for row in rows:
         insert(shop, row, row)
-    eventually(lambda: len(letters(shop)) == len(rows), what="the letters")
+    eventually(lambda: letters(shop) == [("rejected", 1, 422)] * len(rows), what="the letters")
     for number in range(1, updates + 1):
         # Side by side in one batch, or not: each row is held by itself.
         shop.execute("UPDATE orders SET number = %s", number)
@@ -145,7 +145,7 @@ def test_a_new_key_is_held_in_the_same_batch_too(shop):
         prepare(shop, inbox.url, on_poison="hold_row")
         with leading(shop):
             insert(shop, 7, 8)
-            eventually(lambda: len(letters(shop)) == 1, what="a letter")
+            eventually(lambda: letters(shop) == [("rejected", 1, 422)], what="a letter")
             inbox.then, before = answer(), len(inbox.arrivals)
             shop.execute(
                 "BEGIN; UPDATE orders SET id = 9, number = 1 WHERE id = 7; UPDATE orders SET number = 1 WHERE id = 8;"
