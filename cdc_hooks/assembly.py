@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 from cdc_hooks.capture import Wanted
 from cdc_hooks.config import Ordering, captures
 from cdc_hooks.config.redact import show_url
+from cdc_hooks.deliver import acknowledgement
 from cdc_hooks.deliver.breaker import BreakerRules
 from cdc_hooks.deliver.gate import GateRules
 from cdc_hooks.deliver.ledger import Endpoint
-from cdc_hooks.deliver.policy import Policy
+from cdc_hooks.deliver.policy import Policy, classify
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.resolve import Lookups, vetted
 from cdc_hooks.deliver.sign import Key, fingerprint, hmac_key
@@ -21,6 +22,7 @@ from cdc_hooks.shape import Shape, Subscription
 
 if TYPE_CHECKING:
     from cdc_hooks.config import Config, TableCapture, Webhook
+    from cdc_hooks.deliver.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ class Plan:
             tuple(webhook.request_headers()),
         )
 
+    def error_of(self, body: bytes, outcome: Outcome) -> str | None:
+        """Why an attempt to deliver this body is no success, for who sends it by hand; None if it is one."""
+        if outcome.status not in self.policy.success:
+            return classify(outcome)
+        if not self.webhook.partial_ack:
+            return None
+        failed, events = acknowledgement.failed_events(outcome.body, body, complete=outcome.complete)
+        return f"{classify(outcome)}, but {failed} of {events} events failed" if failed else None
+
     def sender(self, reach: Reach) -> Sender:
         """A sender with connections of its own: one webhook's receiver cannot use up another's."""
         webhook = self.webhook
@@ -80,6 +91,7 @@ class Plan:
             max_connections=webhook.concurrency,
             resolver=vetted(reach.rules, Lookups()),
             proxy=reach.proxy_of(webhook),
+            answer_bytes=acknowledgement.longest(webhook.batch.max_events) if webhook.partial_ack else None,
         )
 
 

@@ -95,7 +95,9 @@ class Chores:
     async def count_dead_letters(self, services: Collection[Service]) -> None:
         dead = await self._keeper.dead_letters()
         for service in services:
-            self._metrics.dead_letters.labels(service.name).set(dead.get(service.name, 0))
+            letters, held = dead.get(service.name, (0, 0))
+            self._metrics.dead_letters.labels(service.name).set(letters)
+            self._metrics.held.labels(service.name).set(held)
 
     async def tidy_ledger(self, config: Config) -> None:
         """Room for what comes, and no more on disk than is wanted; not if nothing was recorded since the last time."""

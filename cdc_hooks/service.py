@@ -19,7 +19,7 @@ from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.changelog.pulse import Head
 from cdc_hooks.changelog.reader import Reader
-from cdc_hooks.config import OnPoison, Webhook
+from cdc_hooks.config import OnPoison, Ordering, Webhook
 from cdc_hooks.deliver.controls import Controls
 from cdc_hooks.deliver.courier import Courier
 from cdc_hooks.deliver.judge import Judge
@@ -177,7 +177,7 @@ class Service:
             self.name,
             sender,
             plan.keys,
-            Judge(plan.policy, partial_ack=webhook.partial_ack),
+            Judge(plan.policy, partial_ack=webhook.partial_ack, keep_order=webhook.ordering is not Ordering.NONE),
             plan.gate,
             render=lambda batch: render(batch, plan.shape, stages.epoch_of),
             pause_after=webhook.pause_after,

@@ -234,6 +234,7 @@ CREATE TABLE cdc_hooks.delivery (
     last_event       text        NOT NULL,
     attempts         integer     NOT NULL,
     counted          integer     NOT NULL DEFAULT 0,
+    remaining        bigint[],
     first_attempt_at timestamptz NOT NULL,
     last_attempt_at  timestamptz NOT NULL,
     next_attempt_at  timestamptz,
@@ -241,11 +242,13 @@ CREATE TABLE cdc_hooks.delivery (
     last_status      integer,
     last_error       text        NOT NULL,
     body             bytea       NOT NULL,
+    CONSTRAINT only_split_has_a_remainder CHECK (state = 'split' OR remaining IS NULL),
     CONSTRAINT delivery_once UNIQUE (webhook_id, message_id),
     CONSTRAINT only_pending_has_a_next_attempt CHECK (state = 'pending' OR next_attempt_at IS NULL)
 );
 COMMENT ON COLUMN cdc_hooks.delivery.counted IS 'Attempts that count against it; while the endpoint is sick they do not.';
 COMMENT ON COLUMN cdc_hooks.delivery.part_of IS 'Message id of the delivery that it was split from.';
+COMMENT ON COLUMN cdc_hooks.delivery.remaining IS 'Ids of the changes that its receiver has not accepted, where it has accepted the others.';
 COMMENT ON COLUMN cdc_hooks.delivery.row_ids IS 'JSON array of its rows'' keys.';
 
 CREATE TABLE cdc_hooks.delivery_log (

@@ -82,9 +82,9 @@ class Housekeeper:
         (rows,) = await self._one("log_rows")
         return int(rows)
 
-    async def dead_letters(self) -> dict[str, int]:
-        """By webhook."""
-        return dict(await self._all("dead_letters"))
+    async def dead_letters(self) -> dict[str, tuple[int, int]]:
+        """By webhook: how many there are, and how many deliveries are held for them."""
+        return {name: (dead, held) for name, dead, held in await self._all("dead_letters")}
 
     async def tidy_ledger(self, keep_s: float, max_bytes: int | None) -> Tidied:
         """Make the ledger's partitions for the next days; drop those that are too old or, oldest first, too much."""

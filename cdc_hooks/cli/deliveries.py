@@ -17,6 +17,7 @@ from cdc_hooks.cli.program import Session, config_option, json_option
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.ops import deliveries as ledger
 from cdc_hooks.ops.deliveries import Filter
+from cdc_hooks.ops.following import firsts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,13 +178,16 @@ def _written(output: Path | None) -> Iterator[IO[str]]:
 def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:
     """Page by page, so that it holds no locks for long. The exit status."""
     gone, stayed = 0, []
+    letters: list[Found] = []
     after = -1
     while page := ledger.find(connection, replace(wanted, after=after), limit=_PAGE, ascending=True):
         after = page[-1].number
         deleted = ledger.delete(connection, [one.number for one in page])
         gone += len(deleted)
         stayed += [one for one in page if one.number not in deleted]
+        letters += [one for one in page if one.number in deleted and one.open]
     click.echo(f"{_count(gone)} deleted.")
+    _tell_followers(ledger.held_behind(connection, letters))
     for one in stayed[:_TOLD]:
         click.echo(
             f"{one.number} stays: it is {one.state}, and will be tried again. To leave out what waits: "
@@ -193,6 +197,17 @@ def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:
     if len(stayed) > _TOLD:
         click.echo(f"and {len(stayed) - _TOLD} more", err=True)
     return 1 if stayed else 0
+
+
+def _tell_followers(held: Sequence[Found]) -> None:
+    if held:
+        # The others follow the first one of their rows.
+        numbers = " ".join(str(one.number) for one in firsts(held)[:_TOLD])
+        click.echo(
+            f"{_count(len(held))} were held for them, and wait for nothing any more; to send them: "
+            f"cdc-hooks deliveries resend {numbers}",
+            err=True,
+        )
 
 
 def _one_way_to_choose(ids: Sequence[str], choice: Mapping[str, Any]) -> bool:

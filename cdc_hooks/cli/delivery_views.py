@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TITLES = ("number", "last tried (UTC)", "webhook", "state", "table", "action", "events", "attempts", "outcome", "took")
 _SHOWN_ROWS = 20
-_ENDED = frozenset({"delivered", "failed", "dropped"})
+_ENDED = frozenset({"delivered", "resent", "failed", "dropped"})
 """States of which the last attempt stands in the delivery itself."""
 _SHOWN_BODY = 2000
 _LONGEST_OUTCOME = 60
@@ -197,8 +197,8 @@ def _what_next(one: Found, more: Details, related: Sequence[Related]) -> str:
             return "Next: it was split, and its parts are sent on their own. Nothing is to be done."
         case "held":
             return (
-                "Next: nothing. An earlier change of one of its rows was set aside, and it waits behind that. Resend "
-                f"that one first, then this: {resend}"
+                "Next: nothing. An earlier change of one of its rows was set aside, and it waits behind that: resend "
+                f"that one, and this one follows. To send it nevertheless: {resend}"
             )
         case "rejected":
             return (

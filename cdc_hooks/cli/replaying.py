@@ -23,7 +23,7 @@ from cdc_hooks.cli.delivery_options import time_of
 from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import INTERRUPTED
 from cdc_hooks.config.choosing import table_of, webhook_of
-from cdc_hooks.deliver.policy import classify, retry_after_s
+from cdc_hooks.deliver.policy import retry_after_s
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError, ConfigError, DatabaseError
 from cdc_hooks.reach import Reach
@@ -168,10 +168,11 @@ class _Replaying:
         for pause in (*PAUSES_S, None):
             now = datetime.now(UTC).timestamp()
             outcome = await sender.post(message, sign(plan.keys, message.id, int(now), message.body))
-            if outcome.status in plan.policy.success:
+            error = plan.error_of(message.body, outcome)
+            if error is None:
                 break
             if pause is None:
-                raise _Stopped(f"{message.first_event} to {message.last_event}: {classify(outcome)}")
+                raise _Stopped(f"{message.first_event} to {message.last_event}: {error}")
             asked = min(retry_after_s(outcome.retry_after, now), plan.policy.retry_after_cap_s)
             await asyncio.sleep(max(pause, asked))
         self._sent += message.event_count

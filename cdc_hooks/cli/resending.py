@@ -1,9 +1,11 @@
-"""``deliveries resend``: stored bodies sent again from this process, one after the other."""
+"""``deliveries resend``: stored bodies sent again from this process, one after the other.
+
+What was held behind them follows. Without the database it ends: nothing could be claimed, or recorded.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
@@ -14,12 +16,13 @@ import click
 import psycopg
 
 from cdc_hooks import assembly
-from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.cli.program import INTERRUPTED
-from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.sign import sign
-from cdc_hooks.errors import CdcHooksError
+from cdc_hooks.errors import CdcHooksError, DatabaseError
 from cdc_hooks.model import Message
+from cdc_hooks.ops import deliveries as ledger
+from cdc_hooks.ops.following import rows_of
 from cdc_hooks.ops.resending import Resends
 from cdc_hooks.reach import Reach
 from cdc_hooks.sql import queries
@@ -31,8 +34,7 @@ if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.deliver.post import Sender
     from cdc_hooks.ops.deliveries import Found
-
-_LETTERS = frozenset({"rejected", "dead", "held"})
+    from cdc_hooks.ops.following import Row
 
 
 class Result(Enum):
@@ -46,7 +48,7 @@ def why_not(one: Found, config: Config) -> str | None:
     """Why a delivery cannot be resent; None if it can."""
     if one.webhook not in config.webhooks:
         return f"webhook {one.webhook} is not in the configuration"
-    if one.open and one.state not in _LETTERS:
+    if one.open and one.state not in ledger.LETTERS:
         return f"it is {one.state}: the daemon has it in hand; to have it tried at once: cdc-hooks resume {one.webhook}"
     if one.state == "failed":
         return f"it is a resend itself, which failed; resend the delivery: {one.resend_of}"
@@ -75,7 +77,11 @@ class _Resending:
         self._resends = Resends(connection, config.ledger)
         ((self._installation,),) = connection.execute(queries("changelog")["installation"].encode()).fetchall()
         self._webhooks: dict[str, tuple[assembly.Plan, Sender]] = {}
-        self._refused: set[tuple[str, str, str]] = set()
+        self._results: dict[int, Result] = {}
+        self._wanted = 0
+        self._gone: list[Found] = []
+        self._refused: set[Row] = set()
+        self._unrecorded = ""
         self._stop = asyncio.Event()
 
     async def run(self, chosen: Sequence[Found], rate: float | None) -> int:
@@ -90,20 +96,41 @@ class _Resending:
                 click.echo("stopping after this one; to cut it off, interrupt again", err=True)
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
-        results: list[Result] = []
+        try:
+            await self._all(chosen, rate)
+        except ConnectionLost as error:
+            self._sum_up()
+            raise DatabaseError(
+                f"the database was lost: {error.message}{self._unrecorded}",
+                hint="when it is there again, see what is left: cdc-hooks deliveries list",
+            ) from error
+        return self._sum_up()
+
+    async def _all(self, chosen: Sequence[Found], rate: float | None) -> None:
         async with AsyncExitStack() as stack:
             next_at = time.monotonic()
-            for one in chosen:
-                await self._pause(next_at - time.monotonic())
-                if self._stop.is_set():
-                    break
-                next_at = time.monotonic() + (1 / rate if rate else 0.0)
-                results.append(await self._one(one, stack))
-        return self._summed_up(results, len(chosen))
+            while chosen:
+                self._wanted += len(chosen)
+                for one in chosen:
+                    await self._pause(next_at - time.monotonic())
+                    if self._stop.is_set():
+                        return
+                    next_at = time.monotonic() + (1 / rate if rate else 0.0)
+                    self._results[one.number] = await self._one(one, stack)
+                with translated():
+                    chosen = self._followers()
+
+    def _followers(self) -> list[Found]:
+        """What was held for those that have got through, and is not among them."""
+        behind = ledger.held_behind(self._connection, self._gone)
+        follow = [one for one in behind if one.number not in self._results]
+        if follow:
+            click.echo(f"{len(follow):,} held behind them, which follow:")
+        return follow
 
     async def _one(self, one: Found, stack: AsyncExitStack) -> Result:
         refusal = why_not(one, self._config)
-        if refusal is None and self._rows(one) & self._refused:
+        if refusal is None and rows_of(one) & self._refused:
             refusal = "an earlier delivery with a change of the same row failed: it waits for that one"
         if refusal is not None:
             return self._told(one, Result.FAILED, f"not sent: {refusal}")
@@ -113,22 +140,32 @@ class _Resending:
                 body = self._resends.claim(one)
                 if body is None:
                     return self._told(one, Result.LEFT_ALONE, "left alone: somebody else resends it, or did just now")
-                return await self._send(one, body, plan, sender)
-        except CdcHooksError as error:
-            return self._told(one, Result.FAILED, f"not recorded: {error.message}")
+                error, words = await self._send(one, body, plan, sender)
+        except ConnectionLost:
+            raise
+        except CdcHooksError as failed:
+            self._unrecorded = ""
+            return self._told(one, Result.FAILED, f"not recorded: {failed.message}")
         except asyncio.CancelledError:
             click.echo(f"{one.number}: cut off; whether it has arrived is not known, and it is as it was", err=True)
             raise
+        self._unrecorded = ""
+        if error is not None:
+            self._refused |= rows_of(one)
+        elif one.open:
+            self._gone.append(one)
+        return self._told(one, Result.DELIVERED if error is None else Result.FAILED, words)
 
-    async def _send(self, one: Found, body: bytes, plan: assembly.Plan, sender: Sender) -> Result:
+    async def _send(self, one: Found, body: bytes, plan: assembly.Plan, sender: Sender) -> tuple[str | None, str]:
+        """Why it failed, if it did, and what to say of it."""
         started = time.time()
         headers = sign(plan.keys, one.message_id, int(started), body)
         outcome = await sender.post(_message(one, body), headers)
-        ok = outcome.status in plan.policy.success
-        self._resends.record(one, outcome, headers, time.time() - started, ok=ok)
-        if not ok:
-            self._refused |= self._rows(one)
-        return self._told(one, Result.DELIVERED if ok else Result.FAILED, _in_words(outcome, ok=ok))
+        error = plan.error_of(body, outcome)
+        words = _in_words(outcome, error)
+        self._unrecorded = f"; {one.number} was sent ({words}), but that is not recorded: it would be sent again"
+        self._resends.record(one, outcome, headers, time.time() - started, error)
+        return error, words
 
     async def _webhook(self, name: str, stack: AsyncExitStack) -> tuple[assembly.Plan, Sender]:
         if name not in self._webhooks:
@@ -137,9 +174,6 @@ class _Resending:
             stack.push_async_callback(sender.aclose)
             self._webhooks[name] = plan, sender
         return self._webhooks[name]
-
-    def _rows(self, one: Found) -> set[tuple[str, str, str]]:
-        return {(one.webhook, one.table_name, json.dumps(key)) for key in json.loads(one.row_ids)}
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
@@ -153,12 +187,15 @@ class _Resending:
         click.echo(f"{one.number}: {one.action} of {one.table_name} to {one.webhook}: {words}")
         return result
 
-    def _summed_up(self, results: Sequence[Result], wanted: int) -> int:
+    def _sum_up(self) -> int:
+        """The exit status."""
+        results = list(self._results.values())
         counts = {
             "delivered": results.count(Result.DELIVERED),
             "failed": results.count(Result.FAILED),
             "left alone": results.count(Result.LEFT_ALONE),
-            "not tried": wanted - len(results),
+            "not recorded": int(bool(self._unrecorded)),
+            "not tried": self._wanted - len(results) - bool(self._unrecorded),
         }
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items() if count) + ".")
         if counts["not tried"]:
@@ -166,9 +203,9 @@ class _Resending:
         return 1 if counts["failed"] else 0
 
 
-def _in_words(outcome: Outcome, *, ok: bool) -> str:
-    said = f"answered {outcome.status}" if ok else classify(outcome)
-    return f"{'delivered' if ok else 'failed'}, {said}, {outcome.duration_s * 1000:.0f} ms"
+def _in_words(outcome: Outcome, error: str | None) -> str:
+    said = f"delivered, answered {outcome.status}" if error is None else f"failed, {error}"
+    return f"{said}, {outcome.duration_s * 1000:.0f} ms"
 
 
 def _message(one: Found, body: bytes) -> Message:

@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_BYTES_EACH = 256
+_BYTES_BESIDE = 16 * 1024
+
 
 @dataclass(frozen=True)
 class Acknowledgement:
@@ -15,15 +18,27 @@ class Acknowledgement:
     complaint: str | None = None
 
 
+def longest(events: int) -> int:
+    """Bytes of an answer to a batch of so many events: far more than it takes to name all of them."""
+    return _BYTES_BESIDE + _BYTES_EACH * events
+
+
+def failed_events(answer: bytes, sent: bytes, *, complete: bool) -> tuple[int, int]:
+    """How many events the answer to a body names as failed, and how many there are."""
+    events = [item["eventId"] for item in json.loads(sent)["items"]]
+    said = read(answer, {event: n for n, event in enumerate(events)}, complete=complete)
+    return len(said.failed), len(events)
+
+
 def read(body: bytes, sent: Mapping[str, int], *, complete: bool) -> Acknowledgement:
     """An answer without a body, or JSON that does not speak of ``failed``, acknowledges all; so does a malformed one.
 
     ``sent``: the batch's changes by the ids of their events. ``complete``: whether ``body`` is all of it.
     """
+    if not complete:
+        return Acknowledgement(complaint="the body did not come to its end, or is too long")
     if not body.strip():
         return Acknowledgement()
-    if not complete:
-        return Acknowledgement(complaint="the body did not come to its end, or is longer than 16 KiB")
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):

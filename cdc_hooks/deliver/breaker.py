@@ -2,6 +2,9 @@
 
 *Closed*, requests go out. It *opens* when the endpoint is sick for certain; then one request at a time, after a pause
 that grows, tries whether it is well again. A success closes it.
+
+That single changes are refused for what they say tells nothing about an endpoint that takes others: it is trusted for
+as many as it accepted just before. One that refuses all that comes is trusted for none.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from dataclasses import dataclass
 _BUCKETS = 6
 _BUCKET_S = 10.0
 _FEWEST = 20  # requests of which a failure rate is one
+_MOST_TRUST = 500  # so many changes are set aside at most of an endpoint that begins to refuse all
+_TRUST_S = 60.0  # after the last success
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Breaker:
         self._pause_s = 0.0
         self._tally = [(0, 0)] * _BUCKETS  # successes and failures of the last minute, in slices of ten seconds
         self._slice = 0
+        self._trust = 0  # so many changes may be refused
+        self._trusted_at = 0.0
         self.open_until: float | None = None
         """When the next request may try; None while closed."""
 
@@ -42,8 +49,9 @@ class Breaker:
     def is_open(self) -> bool:
         return self.open_until is not None
 
-    def succeeded(self, now: float) -> bool:
-        """A request got through. Returns whether this closed the breaker."""
+    def succeeded(self, now: float, changes: int = 0) -> bool:
+        """A request got through, and so many changes were accepted. Returns whether this closed the breaker."""
+        self._trust, self._trusted_at = min(self._trust_at(now) + changes, _MOST_TRUST), now
         was_open, self.open_until = self.is_open, None
         self._in_a_row = 0
         if self._suspects:
@@ -72,6 +80,16 @@ class Breaker:
         if opens:
             self._wait(now, jitter)
         return opens
+
+    def refused(self, now: float, jitter: float = 0.0, *, probe: bool = False) -> bool:
+        """A change was refused for what it says. As ``failed``, where the endpoint is not trusted."""
+        if self.is_open or not self._trust_at(now):
+            return self.failed(now, None, jitter, probe=probe)
+        self._trust -= 1
+        return False
+
+    def _trust_at(self, now: float) -> int:
+        return self._trust if now - self._trusted_at < _TRUST_S else 0
 
     def _wait(self, now: float, jitter: float) -> None:
         rules = self._rules

@@ -150,10 +150,20 @@ class Courier:
     async def _carry_what_may_go(self, parcel: Parcel) -> bool:
         """All of it, but for rows that wait for an earlier change."""
         may_go = parcel if self._held is None else await self._held.sift(parcel, self._unfinished)
-        return may_go is None or await self._carry(may_go)
+        if may_go is None:
+            return True
+        finished = await self._carry(may_go)
+        if finished and may_go.reduced:
+            await self._noted(self._ledger.finished(may_go.message.id))
+        return finished
 
-    async def _carry(self, parcel: Parcel) -> bool:
+    async def _carry(self, whole: Parcel) -> bool:
+        parcel = whole
         earlier = self._unfinished.pop(parcel.message.id, None)
+        if earlier is not None and earlier.remaining:
+            whole.reduced = True
+            parcel = whole.only(earlier.remaining)
+            earlier = self._unfinished.pop(parcel.message.id, None)
         if earlier is not None:
             if earlier.state in _FINISHED:
                 return True
@@ -168,19 +178,19 @@ class Courier:
                 try:
                     probing = self._gate.probing
                     attempt = await self._attempt(parcel)
-                    whole, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
+                    tried, (parcel, decision) = parcel, self._verdict(parcel, attempt, probing=probing)
                     # From now on no clock that is set matters.
                     due = self._due(decision.at) if isinstance(decision, RetryAt) else 0.0
                 finally:
                     self._gate.leave()
-                if parcel is not whole and whole.attempts > 1:
-                    await self._noted(self._ledger.forget([whole.message.id]))  # what is left goes by another id
                 if isinstance(decision, Delivered):
                     return await self._delivered(parcel, attempt)
                 if not troubled:
                     troubled = True
                     self._trouble(1)
                 attempt = attempt._replace(error=self._said(parcel, attempt, decision))
+                if parcel is not tried:
+                    await self._reduce(whole, tried, parcel, attempt)
                 match decision:
                     case Split():
                         await self._noted(self._ledger.split(parcel.delivery, attempt))
@@ -201,6 +211,14 @@ class Courier:
             if troubled:
                 self._trouble(-1)
         return False
+
+    async def _reduce(self, whole: Parcel, tried: Parcel, left: Parcel, attempt: Attempt) -> None:
+        """From now on what is left goes by an id of its own, as the one part of the whole."""
+        whole.reduced, left.part_of = True, whole.message.id
+        self._ledger.delivered(tried.all_but(left), attempt)
+        await self._noted(self._ledger.split(whole.delivery, attempt, remaining=left.change_ids))
+        if tried is not whole:
+            await self._noted(self._ledger.forget([tried.message.id]))
 
     async def _carry_halves(self, parcel: Parcel) -> bool:
         """One after the other, for they may hold changes of the same row."""
@@ -232,23 +250,27 @@ class Courier:
         left, decision, fault, complaint = verdict
         self._observer.attempted(self._webhook, outcome, delivered=fault is None)
         if fault is None:
-            self._got_through(probing=probing)
+            accepted = (
+                parcel.events if left is parcel and isinstance(decision, Delivered) else parcel.events - left.events
+            )
+            self._got_through(accepted, probing=probing)
         else:
             self._observer.failing(self._webhook, classify(outcome))
         if fault is not None and _tells_of_endpoint(fault, decision):
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
             # Whatever is given up on is no suspect any more.
             suspect = parcel.root if fault is Fault.UNCLEAR and not isinstance(decision, GiveUp | Drop) else None
-            self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=outcome.status == 429)
+            too_many, refused = outcome.status == 429, fault in {Fault.CONTENT, Fault.SIZE}
+            self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=too_many, refused=refused)
         if complaint:
             log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
-        if left is not parcel:
+        elif left is not parcel:
             self._observer.accepted(self._webhook, parcel.events - left.events)
         return left, decision
 
-    def _got_through(self, *, probing: bool) -> None:
+    def _got_through(self, changes: int, *, probing: bool) -> None:
         was_paused = self._gate.paused is not None
-        self._gate.succeeded(probe=probing)
+        self._gate.succeeded(changes, probe=probing)
         if was_paused and self._gate.paused is None:
             self._given_up_in_a_row = 0
             self._controls.resumed()
@@ -270,7 +292,7 @@ class Courier:
         outcome = attempt.outcome
         error = classify(outcome)
         if outcome.status in self._judge.policy.success:
-            error += f", but {parcel.events} of the events failed"
+            error += f", but {parcel.events} of the events must be sent again"
             self._observer.failing(self._webhook, error)
         about = {**self._about(parcel), "status": outcome.status, "error": error}
         match decision:

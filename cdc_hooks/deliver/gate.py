@@ -102,12 +102,12 @@ class Gate:
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
-    def succeeded(self, *, probe: bool = False) -> None:
-        """``probe``: who got through was let in to try if the endpoint is well again."""
+    def succeeded(self, changes: int = 0, *, probe: bool = False) -> None:
+        """``changes``: how many were accepted. ``probe``: it was let in to try if the endpoint is well again."""
         if self.paused is not None:
             if probe and self._by_itself:
                 self.resume()
-        elif self._breaker is not None and self._breaker.succeeded(self._loop.time()):
+        elif self._breaker is not None and self._breaker.succeeded(self._loop.time(), changes):
             self._recovered()
         if self._limit < self._rules.concurrency:
             self._good += 1
@@ -115,10 +115,16 @@ class Gate:
                 self._limit, self._good = self._limit + 1, 0
 
     def failed(
-        self, suspect: str | None = None, *, probe: bool = False, asked_s: float = 0.0, too_many: bool = False
+        self,
+        suspect: str | None = None,
+        *,
+        probe: bool = False,
+        asked_s: float = 0.0,
+        too_many: bool = False,
+        refused: bool = False,
     ) -> None:
         """``suspect``: see the breaker. ``asked_s``: how long the endpoint asks to be left alone; ``too_many``: it gets
-        more than it can take.
+        more than it can take; ``refused``: it does not want what a single change says.
         """
         now = self._loop.time()
         if too_many:
@@ -128,7 +134,13 @@ class Gate:
         if probe and self._by_itself and self._rules.probe_paused_s is not None:
             self._next_probe = now + self._rules.probe_paused_s
         jitter = random.uniform(0, _JITTER)  # noqa: S311 - no secret
-        if self._breaker is not None and self._breaker.failed(now, suspect, jitter, probe=probe):
+        if self._breaker is None:
+            return
+        if refused:
+            opened = self._breaker.refused(now, jitter, probe=probe)
+        else:
+            opened = self._breaker.failed(now, suspect, jitter, probe=probe)
+        if opened:
             self._turn()
 
     def caught_up(self) -> None:

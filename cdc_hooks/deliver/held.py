@@ -42,13 +42,15 @@ class HeldRows:
         if not self._touched_by(parcel):
             return parcel
         rest, held = parcel.divided(self._rows)
-        if held is not None and held.message.id not in known:
-            await self._ledger.failed(held.delivery, None, state="held", next_attempt_at=None)
-            self.forget()  # a key may have changed with it
-            log.warning(
-                "held", message=held.message.id, table=held.message.table, events=held.events,
-                reason="an earlier change of the row was set aside",
-            )  # fmt: skip
+        # Each row by itself: one may be let go while another still waits for its letter.
+        for one in held.by_row() if held else []:
+            if one.message.id not in known:
+                await self._ledger.failed(one.delivery, None, state="held", next_attempt_at=None)
+                self.forget()  # a key may have changed with it
+                log.warning(
+                    "held", message=one.message.id, table=one.message.table, events=one.events,
+                    reason="an earlier change of the row was set aside",
+                )  # fmt: skip
         return rest
 
     def _touched_by(self, parcel: Parcel) -> bool:

@@ -23,12 +23,13 @@ _MAX_FIELDS = 64
 _MAX_FIELD_BYTES = 8190
 _MAX_HEAD_BYTES = 64 * 1024
 _KEPT_BYTES = 16 * 1024
-_MAX_BODY_BYTES = _KEPT_BYTES + 64 * 1024
+_FORGOTTEN_BYTES = 64 * 1024
 # Larger bodies are written in pieces, each when most of the one before is on its way. They are not copied as a whole
 # (nor encrypted at one go), and an answer that comes before their end is known for what it is.
 _PIECE_BYTES = 128 * 1024
 # An answer other than 2xx to a body larger than this may have come before all of it was sent, and TLS hides that.
 _SURELY_SENT_BYTES = 16 * 1024
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _NO_ANSWER = "the connection was closed before an answer came"
 
 
@@ -43,7 +44,7 @@ class Answer:
     status: int | None = None
     """None until the headers are complete."""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     """The beginning of the body; the rest is read and forgotten."""
     ended: bool = False
     keep_alive: bool = False
@@ -56,9 +57,13 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a receiver, for one request after the other."""
+    """A connection to a receiver, for one request after the other.
 
-    def __init__(self) -> None:
+    ``success_bytes``: so much of a success's body is kept.
+    """
+
+    def __init__(self, success_bytes: int = _KEPT_BYTES) -> None:
+        self._success_bytes = success_bytes
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is closed for good."""
@@ -164,11 +169,14 @@ class Connection(asyncio.Protocol):
             self._parser = None
         elif self.answer.status is None and self._read_bytes > _MAX_HEAD_BYTES:
             self.close(BadAnswer(f"its headers have more than {_MAX_HEAD_BYTES} bytes"))
-        elif self._read_bytes > _MAX_BODY_BYTES:
+        elif self._read_bytes > self._kept_bytes + _FORGOTTEN_BYTES:
             self.close(BadAnswer("its body is not worth reading to the end"))
         self._tell()
 
     def eof_received(self) -> None:
+        answer = self.answer
+        if answer.status is not None and not any(name.lower() in _FRAMING for name, _ in answer.headers):
+            answer.ended = True  # its body has no other end than this
         self.close(ConnectionResetError(_NO_ANSWER))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,7 +220,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         answer = self.answer
-        room = _KEPT_BYTES - len(answer.body)
+        room = self._kept_bytes - len(answer.body)
         answer.body += data[:room]
         answer.cut = answer.cut or len(data) > room
 
@@ -221,6 +229,10 @@ class Connection(asyncio.Protocol):
         if self.answer.status is not None:
             self.answer.ended = True
             self.answer.keep_alive = self._parser.should_keep_alive()
+
+    @property
+    def _kept_bytes(self) -> int:
+        return self._success_bytes if self.answer.ok else _KEPT_BYTES
 
     @property
     def _sending(self) -> bool:

@@ -26,11 +26,15 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Of one webhook. ``partial_ack``: successes may name events that failed."""
+    """Of one webhook.
 
-    def __init__(self, policy: Policy, *, partial_ack: bool = False) -> None:
+    ``partial_ack``: successes may name events that failed; ``keep_order``: later changes of their rows go again, too.
+    """
+
+    def __init__(self, policy: Policy, *, partial_ack: bool = False, keep_order: bool = True) -> None:
         self.policy = policy
         self._partial_ack = partial_ack
+        self._keep_order = keep_order
         self._standing = Standing()
         self._recoveries = 0
         self._recovered_at = Standing()
@@ -71,7 +75,8 @@ class Judge:
         said = acknowledgement.read(outcome.body, parcel.change_of_event(), complete=outcome.complete)
         if not said.failed:
             return Verdict(parcel, decision, None, said.complaint)
-        return Verdict(parcel.only(said.failed), again(self.policy, history, outcome, now, chance), None)
+        left = parcel.only(parcel.with_later(said.failed) if self._keep_order else said.failed)
+        return Verdict(left, again(self.policy, history, outcome, now, chance), None)
 
     def _others_get_through(self, parcel: Parcel) -> bool:
         if parcel.first_failed_at is None:

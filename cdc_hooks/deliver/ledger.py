@@ -30,6 +30,8 @@ CLOSE_S = 3.0
 """What is not written within this when the daemon stops is lost."""
 SUCCESS_BODY = 4096
 """Of the answer to a delivery that succeeded at most so many bytes are kept, if any."""
+FAILURE_BODY = 16 * 1024
+"""Of the answer to one that failed."""
 _NO_PARTITION = "23514"
 
 State = Literal["pending", "split", "part", "held", "rejected", "dead"]
@@ -77,6 +79,8 @@ class Unfinished:
     counted: int
     next_attempt_at: float
     first_attempt_at: float
+    remaining: Sequence[int] | None = None
+    """Where its receiver has accepted some of it: ids of the other changes, which are a delivery of their own."""
 
 
 class Ledger:
@@ -153,10 +157,11 @@ class WebhookLedger:
         state: State,
         next_attempt_at: float | None,
         counted: int = 0,
+        remaining: Sequence[int] | None = None,
     ) -> None:
         """An attempt failed, or (None) none is made. Durable when it returns; raises NotWritten.
 
-        ``next_attempt_at`` in seconds since 1970, only of what is pending.
+        ``next_attempt_at`` in seconds since 1970, only of what is pending. ``remaining``: see ``Unfinished``.
         """
         # So that numbers are in the order of the attempts: what was delivered before gets its number before.
         await self._ledger.finished.flush()
@@ -167,15 +172,19 @@ class WebhookLedger:
             state=state,
             counted=counted,
             next_attempt_at=next_attempt_at,
+            remaining=None if remaining is None else list(remaining),
             last_error=self._text(error),
             body=delivery.message.body,
         )
         if attempt is not None and self._ledger.rules.log is not Recorded.NONE:
             self._keep_attempt(rows[0][0], attempt)
 
-    async def split(self, delivery: Delivery, attempt: Attempt) -> None:
-        """An attempt failed, and its parts are deliveries of their own from now on. As ``failed``."""
-        await self.failed(delivery, attempt, state="split", next_attempt_at=None)
+    async def split(self, delivery: Delivery, attempt: Attempt, *, remaining: Sequence[int] | None = None) -> None:
+        """An attempt failed, and its parts are deliveries of their own from now on: its halves, or what remains of it.
+
+        As ``failed``.
+        """
+        await self.failed(delivery, attempt, state="split", next_attempt_at=None, remaining=remaining)
 
     def delivered(self, delivery: Delivery, attempt: Attempt) -> None:
         """The first attempt succeeded. Never waits, never raises."""
@@ -232,7 +241,7 @@ class WebhookLedger:
                     self._text(attempt.error or ""),
                     self._text(header_lines(attempt.headers.items())),
                     self._text(header_lines(outcome.headers)),
-                    outcome.body,
+                    outcome.body[:FAILURE_BODY],
                 )
             )
         )

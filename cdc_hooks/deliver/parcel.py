@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, Self
 
 from cdc_hooks.deliver.ledger import Delivery
-from cdc_hooks.model import Batch, Change, Message
+from cdc_hooks.model import Action, Batch, Change, Message
 
 Render = Callable[[Batch], Message]
 Row = tuple[str, bytes | None]
 """A table, and the key of one of its rows."""
+_OLD_KEY = itemgetter(Change._fields.index("old_key"))
 
 
 def is_of(change: Change, rows: Collection[Row]) -> bool:
@@ -49,6 +51,8 @@ class Parcel:
     first_failed_at: Standing | None = None
     own_failures: int = 0
     """Its failed attempts, and those of what it was split from."""
+    reduced: bool = False
+    """Whether its receiver has accepted some of it, and what is left goes on as a part of it."""
 
     @classmethod
     def of(cls, batch: Batch, render: Render) -> Self:
@@ -62,8 +66,13 @@ class Parcel:
 
     @property
     def row_ids(self) -> bytes:
-        """JSON: the keys of its rows; 0 for a row without one."""
-        return b"[%b]" % b",".join([change.key or b"0" for change in self.batch.changes] if self.batch else [])
+        """JSON: the keys of its rows, those included that an update has changed; 0 for a row without one."""
+        if self.batch is None:
+            return b"[]"
+        keys = [change.key or b"0" for change in self.batch.changes]
+        if self.batch.action is Action.UPDATE:
+            keys += filter(None, map(_OLD_KEY, self.batch.changes))
+        return b"[%b]" % b",".join(keys)
 
     def recovered(self, recoveries: int, at: Standing) -> None:
         """The endpoint became well again since it last failed: what failed before that tells nothing about it."""
@@ -82,37 +91,73 @@ class Parcel:
         """As the ledger knows it."""
         return Delivery(self.message, self.row_ids, self.part_of)
 
-    def halves(self) -> list[Parcel]:
+    def halves(self) -> list[Self]:
         """The same ones in every process."""
         assert self.batch is not None
         half = self.events // 2
         return [self._part(range(half)), self._part(range(half, self.events))]
 
-    def only(self, change_ids: Collection[int]) -> Parcel:
-        """What is left of it when all other changes have arrived; it goes on where this one was."""
+    @property
+    def change_ids(self) -> list[int]:
+        return [change.id for change in self.batch.changes] if self.batch else []
+
+    def with_later(self, change_ids: Collection[int] = (), of_rows: Collection[Row] = ()) -> frozenset[int]:
+        """Ids of these changes, of all of these rows, and of those that come after them of the same rows."""
+        assert self.batch is not None
+        table, _, changes = self.batch
+        wanted, rows = set[int](), set(of_rows)
+        for change in changes:
+            if change.id in change_ids or is_of(change, rows):
+                wanted.add(change.id)
+                rows |= {(table, change.key), (table, change.old_key or change.key)}
+        return frozenset(wanted)
+
+    def only(self, change_ids: Collection[int]) -> Self:
+        """What is left of it when all other changes have arrived, as a part; it goes on where this one was."""
         assert self.batch is not None
         left = self._part([n for n, change in enumerate(self.batch.changes) if change.id in change_ids])
-        left.part_of, left.attempts, left.counted = self.part_of, self.attempts, self.counted
+        left.attempts, left.counted = self.attempts, self.counted
         return left
 
-    def divided(self, rows: Collection[Row]) -> tuple[Parcel | None, Parcel | None]:
-        """What of it is of other rows than those, and what is of those."""
-        assert self.batch is not None
-        of_those = [is_of(change, rows) for change in self.batch.changes]
-        rest, those = ([n for n, is_one in enumerate(of_those) if is_one is wanted] for wanted in (False, True))
-        parts = [self._part(numbers) if numbers else None for numbers in (rest, those)]
-        for part in parts:
-            if part is not None:
-                part.part_of = self.part_of
-        return parts[0], parts[1]
+    def all_but(self, left: Parcel) -> Delivery:
+        """As the ledger knows what of it has arrived: with the id and the body that were sent."""
+        arrived = self.only(set(self.change_ids).difference(left.change_ids))
+        message = arrived.message._replace(id=self.message.id, body=self.message.body)
+        return Delivery(message, arrived.row_ids, self.part_of)
 
-    def _part(self, numbers: Sequence[int]) -> Parcel:
+    def divided(self, rows: Collection[Row]) -> tuple[Self | None, Self | None]:
+        """What of it is of other rows than those, and what is of those (or of rows that they become in it)."""
+        assert self.batch is not None
+        ids = self.with_later(of_rows=rows)
+        of_those = [change.id in ids for change in self.batch.changes]
+        rest, those = ([n for n, is_one in enumerate(of_those) if is_one is wanted] for wanted in (False, True))
+        return self._beside(rest) if rest else None, self._beside(those) if those else None
+
+    def by_row(self) -> list[Self]:
+        """A part for each row, in order of its first change; rows stay together that a change of the key has tied."""
+        assert self.batch is not None
+        rows: dict[bytes | None, list[int]] = {}
+        for n, change in enumerate(self.batch.changes):
+            numbers = rows.setdefault(change.key, [])
+            if change.old_key is not None and (other := rows.setdefault(change.old_key, numbers)) is not numbers:
+                numbers += other
+                rows.update({key: numbers for key, one in rows.items() if one is other})
+            numbers.append(n)
+        return [self._beside(sorted(numbers)) for numbers in {id(one): one for one in rows.values()}.values()]
+
+    def _beside(self, numbers: Sequence[int]) -> Self:
+        """Some of it, which is a part of what it is itself a part of."""
+        part = self._part(numbers)
+        part.part_of = self.part_of
+        return part
+
+    def _part(self, numbers: Sequence[int]) -> Self:
         assert self.batch is not None
         if len(numbers) == self.events:
             return self
         table, action, changes = self.batch
         batch = Batch(table, action, tuple([changes[n] for n in numbers]))
-        return Parcel(
+        return type(self)(
             self.render(batch),
             batch,
             self.render,

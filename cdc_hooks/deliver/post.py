@@ -14,7 +14,7 @@ from cdc_hooks import __version__
 from cdc_hooks.addresses import literal
 from cdc_hooks.config.redact import MASK, show_url
 from cdc_hooks.deliver.faults import plain, translate
-from cdc_hooks.deliver.http1 import Pool
+from cdc_hooks.deliver.http1 import Connection, Pool
 from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.proxy import WANTS_CREDENTIALS, refusal
 from cdc_hooks.deliver.resolve import Lookups
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cdc_hooks.deliver.http1 import Answer, Connection
+    from cdc_hooks.deliver.http1 import Answer
     from cdc_hooks.deliver.proxy import Proxy
     from cdc_hooks.deliver.resolve import Resolver
     from cdc_hooks.model import Message
@@ -55,8 +55,9 @@ class Sender:
     how many posts are under way at once; others wait. (As many connections again may be reading the ends of answers.)
     ``resolver`` is asked for the addresses of every connection, also where the URL's host is an address, and may refuse
     by raising; without one, names are looked up and nothing is refused. With a ``proxy`` it is asked about addresses
-    only: names are for the proxy to resolve. Raises ConfigError if the URL or a header cannot be sent, or one of the
-    files cannot be read.
+    only: names are for the proxy to resolve. ``answer_bytes``: so much of a success's body is wanted, and waited for
+    within the total time; None: its beginning, as far as it is there. Raises ConfigError if the URL or a header cannot
+    be sent, or one of the files cannot be read.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Sender:
         max_connections: int = 1,
         resolver: Resolver | None = None,
         proxy: Proxy | None = None,
+        answer_bytes: int | None = None,
     ) -> None:
         host, port, secure, request = _target(url, proxied=proxy is not None)
         trust = Trust(Files(ca_file, client_cert_file, client_key_file)) if secure else None
@@ -83,7 +85,9 @@ class Sender:
         self._max_connections = max_connections
         self._places = asyncio.Semaphore(max_connections)
         way = Way(host, port, trust, resolver or Lookups(), proxy, Lookups())
-        self._pool = Pool(partial(connect, way, connect_timeout_s))
+        new = Connection if answer_bytes is None else partial(Connection, answer_bytes)
+        self._pool = Pool(partial(connect, way, connect_timeout_s, new=new))
+        self._success_patience_s = _GRACE_S if answer_bytes is None else total_timeout_s
         self._drains: set[asyncio.Future[None]] = set()
 
     async def post(self, message: Message, headers: Mapping[str, str]) -> Outcome:
@@ -99,7 +103,7 @@ class Sender:
         answer = connection.answer
         try:
             if not answer.ended:
-                patience = _GRACE_S if answer.ok else _DRAINED_S
+                patience = self._success_patience_s if answer.ok else _DRAINED_S
                 await connection.rest(min(patience, self._total_timeout_s - duration))
         finally:
             self._let_go(connection)
@@ -269,7 +273,7 @@ def _outcome(answer: Answer, duration_s: float, secrets: tuple[bytes, ...]) -> O
         status=status,
         error=Failure.REDIRECT if followable else None,
         headers=tuple([(name[:_LONGEST_NAME], plain(value)) for name, value in headers[:_KEPT_HEADERS]]),
-        body=_masked(answer.body, secrets) if answer.body else b"",
+        body=_masked(bytes(answer.body), secrets) if answer.body else b"",
         complete=answer.ended and not answer.cut,
         retry_after=None if retry_after is None else plain(retry_after),
         location=None if location is None else plain(location, longest=2048),

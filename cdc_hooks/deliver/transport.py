@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -39,14 +39,16 @@ class Way:
     proxy_resolver: Resolver
 
 
-async def connect(way: Way, timeout_s: float, deadline: float) -> Connection:
-    """A new connection, in time: name lookup, TCP, TLS. Raises NoConnection.
+async def connect(
+    way: Way, timeout_s: float, deadline: float, *, new: Callable[[], Connection] = Connection
+) -> Connection:
+    """A ``new`` connection, in time: name lookup, TCP, TLS. Raises NoConnection.
 
     ``deadline`` (of the loop's clock) may come before ``timeout_s`` is over. It is watched here, where it is known
     who is to blame. Nothing comes from the environment: no proxies, no netrc.
     """
     time_s = min(timeout_s, deadline - asyncio.get_running_loop().time())
-    limit, attempt = asyncio.timeout(time_s), _Attempt(way)
+    limit, attempt = asyncio.timeout(time_s), _Attempt(way, new)
     try:
         async with limit:
             return await attempt.run()
@@ -61,14 +63,15 @@ async def connect(way: Way, timeout_s: float, deadline: float) -> Connection:
 class _Attempt:
     """An attempt to connect, which knows how far it has got."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, new: Callable[[], Connection]) -> None:
         self._way = way
+        self._new = new
         self._resolving = self._at_the_proxy = False
 
     async def run(self) -> Connection:
         way = self._way
         sock = await (self._straight() if way.proxy is None else self._through(way.proxy))
-        connection = Connection()
+        connection = self._new()
         tls = way.trust.context() if way.trust else None
         # Certificates name hosts without the dot at their end.
         name = way.host.removesuffix(".") if tls else None

@@ -96,6 +96,12 @@ class Metrics:
         self.dead_letters = Gauge(
             "cdc_hooks_dead_letters", "Deliveries given up on and kept.", webhook, registry=registry
         )
+        self.held = Gauge(
+            "cdc_hooks_held_deliveries",
+            "Deliveries that wait for a dead letter of their rows (on_poison: hold_row).",
+            webhook,
+            registry=registry,
+        )
         self.ledger_lost = Counter(
             "cdc_hooks_ledger_lost", "Records of deliveries that could not be written.", registry=registry
         )
@@ -133,7 +139,7 @@ class Metrics:
     def stand_by(self) -> None:
         """Not leading any more: what only the leader knows is unknown from now on, not unchanged."""
         self.leading.set(0)
-        for gauge in (self.backlog, self.lag, self.state, self.dead_letters, self.capture_healthy):
+        for gauge in (self.backlog, self.lag, self.state, self.dead_letters, self.held, self.capture_healthy):
             gauge.clear()
 
 
@@ -188,7 +194,7 @@ class WebhookMetrics:
             metrics.state.remove(self._name, state)
         for one in (metrics.attempt_seconds, metrics.commit_to_delivery, metrics.changes_delivered):
             one.remove(self._name)
-        for gauge in (metrics.backlog, metrics.lag, metrics.dead_letters):
+        for gauge in (metrics.backlog, metrics.lag, metrics.dead_letters, metrics.held):
             gauge.labels(self._name)  # likewise
             gauge.remove(self._name)
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdc_hooks.changelog.connection import encoding_of
 from cdc_hooks.config.ledger import OnResent, Recorded
-from cdc_hooks.deliver.ledger import SUCCESS_BODY
-from cdc_hooks.deliver.policy import classify
+from cdc_hooks.deliver.ledger import FAILURE_BODY, SUCCESS_BODY
 from cdc_hooks.deliver.storable import header_lines, storable
 from cdc_hooks.ops.deliveries import SQL
 
@@ -43,8 +42,11 @@ class Resends:
             rows = []
         return rows[0][0] if rows else None
 
-    def record(self, one: Found, outcome: Outcome, headers: Mapping[str, str], duration_s: float, *, ok: bool) -> None:
-        """Write what came of it."""
+    def record(
+        self, one: Found, outcome: Outcome, headers: Mapping[str, str], duration_s: float, error: str | None
+    ) -> None:
+        """Write what came of it; ``error``: why it failed, None if it got through."""
+        ok = error is None
         said = {
             "number": one.number,
             "open": one.open,
@@ -52,10 +54,10 @@ class Resends:
             "duration_s": outcome.duration_s,
             "status": outcome.status,
             "error_class": outcome.error_class,
-            "error": None if ok else self._text(classify(outcome)),
+            "error": None if error is None else self._text(error),
             "request_headers": self._text(header_lines(headers.items())),
             "response_headers": self._text(header_lines(outcome.headers)),
-            "response_body": outcome.body if not ok or self._rules.bodies is Recorded.ALL else None,
+            "response_body": outcome.body[:FAILURE_BODY] if not ok or self._rules.bodies is Recorded.ALL else None,
         }
         recorded = self._rules.log is not Recorded.NONE
         if ok and said["response_body"]:
@@ -64,7 +66,7 @@ class Resends:
             self._run("record_resend", **said, state="delivered" if ok else "failed")
         if one.open and ok:
             if recorded and self._rules.on_resent is OnResent.MARK:
-                self._run("record_resent", number=one.number, body=self._rules.bodies is not Recorded.NONE)
+                self._run("record_resent", **said, keep_body=self._rules.bodies is not Recorded.NONE)
             self._run("close_letters", numbers=[one.number], waiting_too=True)
         elif one.open:
             ((attempt,),) = self._run("record_failure", **said)

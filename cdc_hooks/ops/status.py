@@ -32,7 +32,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class WebhookStatus:
-    """One webhook. ``backlog`` is an upper bound: ids of all tables since its place in the log."""
+    """One webhook. ``backlog`` is an upper bound: ids of all tables since its place in the log.
+
+    ``held``: deliveries that wait for a dead letter of their rows.
+    """
 
     name: str
     state: str
@@ -41,6 +44,7 @@ class WebhookStatus:
     lag_s: float
     delivered: int
     dead_letters: int
+    held: int
     gaps: int
     last_success_at: datetime | None
     last_error_at: datetime | None
@@ -74,6 +78,7 @@ class _Row:
     backlog: int
     lag_s: float
     dead_letters: int
+    held: int
     gaps: int
     paused_at: datetime | None
     paused_why: str | None
@@ -121,6 +126,7 @@ def _webhook(row: _Row, statistics: dict[str, Statistics], *, leads: bool, confi
         lag_s=row.lag_s,
         delivered=row.delivered,
         dead_letters=row.dead_letters,
+        held=row.held,
         gaps=row.gaps,
         last_success_at=row.last_success_at,
         last_error_at=row.last_error_at,
@@ -158,9 +164,18 @@ def _in_words(row: _Row, *, leads: bool) -> str:
         what = "up to date"
     if row.dead_letters:
         what += f"; {row.dead_letters:,} dead letter{_s(row.dead_letters)}"
+    if row.held:
+        what += f"; {_held(row)}"
     if row.gaps:
         what += f"; {row.gaps:,} gap{_s(row.gaps)}: changes that it may not have got"
     return what
+
+
+def _held(row: _Row) -> str:
+    waits = f"{row.held:,} held deliver{'y waits' if row.held == 1 else 'ies wait'}"
+    if row.dead_letters:
+        return f"{waits} for {'it' if row.dead_letters == 1 else 'them'}"
+    return f"{waits} for nothing any more: cdc-hooks deliveries resend --webhook {row.name} --state held"
 
 
 def _s(count: int) -> str:
@@ -176,6 +191,7 @@ def _new(name: str) -> WebhookStatus:
         lag_s=0.0,
         delivered=0,
         dead_letters=0,
+        held=0,
         gaps=0,
         last_success_at=None,
         last_error_at=None,

@@ -234,8 +234,9 @@ SELECT coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) F
 SELECT pg_catalog.pg_notification_queue_usage();
 
 -- name: dead_letters
--- By webhook: deliveries that were given up on and kept.
-SELECT w.name, count(*) FROM cdc_hooks.delivery d JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
+-- By webhook: deliveries that were given up on and kept, and those that wait for one of them.
+SELECT w.name, count(*) FILTER (WHERE d.state <> 'held'), count(*) FILTER (WHERE d.state = 'held')
+  FROM cdc_hooks.delivery d JOIN cdc_hooks.webhook w ON w.id = d.webhook_id
  WHERE d.state IN ('rejected', 'dead', 'held') GROUP BY w.name;
 
 -- name: backend_pid

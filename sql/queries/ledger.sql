@@ -24,7 +24,7 @@ SELECT e.id FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.
 -- What a worker must know of, to send nothing twice: what waits, parts of what is being split, and what was given up on
 -- lately, for that it is finished with may not have been recorded before a crash.
 SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM d.next_attempt_at), 0)::double precision,
-       EXTRACT(epoch FROM d.first_attempt_at)::double precision
+       EXTRACT(epoch FROM d.first_attempt_at)::double precision, d.remaining
   FROM cdc_hooks.delivery d
  WHERE d.webhook_id = %(webhook_id)s
    AND (d.state NOT IN ('rejected', 'dead')
@@ -36,16 +36,17 @@ SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM
 -- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
-                                     event_count, first_event, last_event, attempts, counted, first_attempt_at, last_attempt_at,
-                                     next_attempt_at, duration_s, last_status, last_error, body)
+                                     event_count, first_event, last_event, attempts, counted, remaining, first_attempt_at,
+                                     last_attempt_at, next_attempt_at, duration_s, last_status, last_error, body)
 SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, %(state)s, %(table_name)s, %(action)s,
-       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, %(counted)s, pg_catalog.to_timestamp(%(at)s),
-       pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(next_attempt_at)s::double precision), %(duration_s)s::real,
+       %(row_ids)s, %(event_count)s, %(first_event)s, %(last_event)s, %(attempts)s, %(counted)s, %(remaining)s::bigint[],
+       pg_catalog.to_timestamp(%(at)s), pg_catalog.to_timestamp(%(at)s),
+       pg_catalog.to_timestamp(%(next_attempt_at)s::double precision), %(duration_s)s::real,
        %(last_status)s::integer, %(last_error)s, %(body)s
   FROM lead
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
    SET state = excluded.state, endpoint_id = excluded.endpoint_id, attempts = excluded.attempts, counted = excluded.counted,
-       last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
+       remaining = excluded.remaining, last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
        duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error
 RETURNING d.number;
 
@@ -67,7 +68,7 @@ SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, '
        pg_catalog.to_timestamp(%(at)s), %(duration_s)s::real, %(last_status)s::integer, '', ''
   FROM lead
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
-   SET state = 'part', attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at, next_attempt_at = NULL,
+   SET state = 'part', remaining = NULL, attempts = excluded.attempts, last_attempt_at = excluded.last_attempt_at, next_attempt_at = NULL,
        duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = '', body = ''
 RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
 
@@ -79,7 +80,7 @@ parts AS (
      WHERE d.webhook_id = %(webhook_id)s AND d.part_of = %(message_id)s AND d.state = 'part'
 ),
 part AS (
-    UPDATE cdc_hooks.delivery d SET state = 'part', body = '' FROM lead
+    UPDATE cdc_hooks.delivery d SET state = 'part', remaining = NULL, body = '' FROM lead
      WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NOT NULL
 )
 DELETE FROM cdc_hooks.delivery d USING lead
@@ -212,13 +213,13 @@ SELECT d.webhook_id, d.endpoint_id, d.message_id, 'resend', d.part_of, d.number,
 RETURNING number;
 
 -- name: record_resent
--- What was set aside has got through: it goes to those that are finished with.
+-- What was set aside has got through: it goes to those that are finished with. The resend was its last attempt.
 INSERT INTO cdc_hooks.delivery_log (number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
                                     event_count, first_event, last_event, attempts, first_attempt_at, last_attempt_at,
                                     duration_s, last_status, last_error, body)
 SELECT d.number, d.webhook_id, d.endpoint_id, d.message_id, d.kind, d.part_of, 'resent', d.table_name, d.action, d.row_ids,
-       d.event_count, d.first_event, d.last_event, d.attempts, d.first_attempt_at, d.last_attempt_at,
-       d.duration_s, d.last_status, d.last_error, CASE WHEN %(body)s THEN d.body END
+       d.event_count, d.first_event, d.last_event, d.attempts + 1, d.first_attempt_at, pg_catalog.to_timestamp(%(at)s),
+       %(duration_s)s, %(status)s, NULL, CASE WHEN %(keep_body)s THEN d.body END
   FROM cdc_hooks.delivery d WHERE d.number = %(number)s;
 
 -- name: record_failure
@@ -245,7 +246,7 @@ WITH chosen AS MATERIALIZED (
        AND (d.state IN ('rejected', 'dead', 'held') OR %(waiting_too)s OR w.state = 'retired')
        FOR UPDATE OF d
 ), kept AS (
-    UPDATE cdc_hooks.delivery d SET state = 'part', body = '', next_attempt_at = NULL
+    UPDATE cdc_hooks.delivery d SET state = 'part', remaining = NULL, body = '', next_attempt_at = NULL
       FROM chosen c WHERE d.number = c.number AND c.is_part
     RETURNING d.number
 ), gone AS (

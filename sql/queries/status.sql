@@ -22,7 +22,8 @@ SELECT w.name, CASE WHEN w.paused_at IS NOT NULL AND w.state <> 'retired' THEN '
        CASE WHEN s.news OR place.next_at IS NOT NULL THEN greatest(0, s.last_id - place.id) ELSE 0 END::bigint AS backlog,
        CASE WHEN s.last_id > place.id AND (s.news OR place.next_at IS NOT NULL)
             THEN EXTRACT(epoch FROM pg_catalog.clock_timestamp() - coalesce(place.next_at, place.at)) ELSE 0 END::float8 AS lag_s,
-       (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state IN ('rejected', 'dead', 'held')) AS dead_letters,
+       (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state IN ('rejected', 'dead')) AS dead_letters,
+       (SELECT count(*) FROM cdc_hooks.delivery d WHERE d.webhook_id = w.id AND d.state = 'held') AS held,
        (SELECT count(*) FROM cdc_hooks.gap g WHERE g.webhook_id = w.id) AS gaps,
        w.paused_at, w.paused_why, retrying.next_attempt_at, retrying.attempts, retrying.last_error AS failing_for
   FROM cdc_hooks.webhook w

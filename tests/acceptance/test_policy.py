@@ -341,7 +341,7 @@ def test_what_is_left_takes_the_place_of_the_whole_in_the_ledger(shop):
         with leading(shop):
             insert(shop, 1, 10)
             inbox.wait(lambda: len(inbox.arrivals) == 3)
-            eventually(lambda: letters(shop) == [("pending", 1, 200)], what="one open delivery")
+            eventually(lambda: letters(shop) == [("split", 10, 200), ("pending", 1, 200)], what="one that is open")
 
 
 @pytest.mark.parametrize("body", [b"thank you", b'{"failed": ["9-9"]}', b'{"failed": "all"}', b"x" * 20_000])

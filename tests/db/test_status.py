@@ -170,6 +170,24 @@ def test_dead_letters_and_gaps_are_counted_and_named(status, admin):
     assert webhook.summary == "up to date; 2 dead letters; 1 gap: changes that it may not have got"
 
 
+@pytest.mark.parametrize(
+    ("letters", "held", "said"),
+    [
+        (1, 1, "1 dead letter; 1 held delivery waits for it"),
+        (2, 3, "2 dead letters; 3 held deliveries wait for them"),
+        (0, 1, "1 held delivery waits for nothing any more: cdc-hooks deliveries resend --webhook w --state held"),
+    ],
+)
+def test_what_is_held_is_told_from_dead_letters(status, admin, letters, held, said):
+    (webhook_id,) = started(admin, "w")
+    for n, state in enumerate(["rejected"] * letters + ["held"] * held):
+        failed(admin, webhook_id, f"m{n}", state)
+    leads(admin)
+    webhook = only(status("w"))
+    assert (webhook.dead_letters, webhook.held) == (letters, held)
+    assert webhook.summary == f"up to date; {said}"
+
+
 def test_what_is_noted_is_shown(status, admin):
     (webhook_id,) = started(admin, "w")
     note = {

@@ -99,3 +99,48 @@ def test_what_was_under_way_when_it_opened_does_not_make_the_pause_longer() -> N
     for _ in range(16):
         assert not breaker.failed(1, None)
     assert breaker.open_until == 10
+
+
+# -- changes that are refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refused_before_it_opens"), [(0, 3), (1, 4), (100, 103), (500, 503), (10_000, 503)]
+)
+def test_as_many_changes_may_be_refused_as_were_accepted_up_to_a_bound(accepted: int, refused_before_it_opens) -> None:
+    breaker = Breaker(RULES)
+    breaker.succeeded(0, accepted)
+    refused = 1
+    while not breaker.refused(1):
+        refused += 1
+    assert refused == refused_before_it_opens
+
+
+@pytest.mark.parametrize(("later", "opens"), [(59, False), (60, True), (1e6, True)])
+def test_what_was_accepted_a_minute_ago_does_not_count_any_more(later: float, opens: bool) -> None:
+    breaker = Breaker(RULES)
+    breaker.succeeded(0, 100)
+    assert any(breaker.refused(later) for _ in range(3)) is opens
+
+
+def test_what_is_accepted_adds_up_while_it_goes_on() -> None:
+    breaker = Breaker(RULES)
+    for n in range(30):
+        breaker.succeeded(n, 10)
+    assert not any(breaker.refused(30) for _ in range(300))
+    assert [breaker.refused(30) for _ in range(3)] == [False, False, True]
+
+
+def test_a_refusal_that_only_tried_whether_it_is_well_again_makes_the_pause_longer() -> None:
+    breaker = Breaker(RULES)
+    breaker.succeeded(0, 100)
+    for _ in range(3):
+        breaker.failed(1)
+    assert not breaker.refused(11, probe=True)
+    assert breaker.open_until == 11 + 20
+
+
+def test_refusals_of_a_trusted_endpoint_do_not_end_a_row_of_failures() -> None:
+    breaker = Breaker(RULES)
+    breaker.succeeded(0, 100)
+    assert [breaker.failed(1), breaker.failed(1), breaker.refused(1), breaker.failed(1)] == [False, False, False, True]

@@ -1,0 +1,187 @@
+"""Rows that are held for a dead letter: what is said of them, and how they go on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.acceptance.harness import Site, eventually, leading
+from tests.acceptance.inbox import Inbox, first_then, receiving
+from tests.acceptance.orders import insert, letters, prepare, refusing
+from tests.receivers import Received, Stream, answer
+
+
+@pytest.fixture
+def shop(site: Site) -> Site:
+    site.execute("CREATE TABLE orders (id int PRIMARY KEY, number int)")
+    return site
+
+
+def held(shop: Site) -> int:
+    return [state for state, _, _ in letters(shop)].count("held")
+
+
+def set_aside(shop: Site, rows: list[int], updates: int) -> None:
+    """Each of these rows gets a letter and so many changes that are held; the receiver must refuse the rows."""
+    for row in rows:
+        insert(shop, row, row)
+    eventually(lambda: letters(shop) == [("rejected", 1, 422)] * len(rows), what="the letters")
+    for number in range(1, updates + 1):
+        # Side by side in one batch, or not: each row is held by itself.
+        shop.execute("UPDATE orders SET number = %s", number)
+        eventually(lambda number=number: held(shop) == number * len(rows), what="what is held")
+
+
+def came(inbox: Inbox, after: int) -> list[tuple[int, int]]:
+    return [(item["rowId"], item["data"]["number"]) for one in inbox.arrivals[after:] for item in one.items]
+
+
+def numbers(shop: Site, *states: str) -> list[str]:
+    query = "SELECT number FROM cdc_hooks.delivery WHERE state = ANY (%s) ORDER BY number"
+    return [str(number) for (number,) in shop.execute(query, list(states))]
+
+
+def test_status_and_metrics_tell_letters_from_what_waits_for_them(shop):
+    with receiving(refusing({7, 8}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop) as daemon:
+            set_aside(shop, [7, 8], 3)
+            told = shop.webhook_status("w")
+            assert (told["dead_letters"], told["held"]) == (2, 6)
+            assert "; 2 dead letters; 6 held deliveries wait for them" in told["summary"]
+            daemon.kill()
+            shop.let_the_lease_run_out()
+        with leading(shop) as daemon:
+            # They are counted when a daemon begins to lead.
+            eventually(lambda: daemon.metric("cdc_hooks_held_deliveries", webhook="w") == 6, what="the gauge")
+            assert daemon.metric("cdc_hooks_dead_letters", webhook="w") == 2
+
+
+def test_what_was_held_follows_the_letter_that_is_resent(shop):
+    with receiving(refusing({7, 8}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7, 8], 3)
+            inbox.then, before = answer(), len(inbox.arrivals)
+            done = shop.run("deliveries", "resend", numbers(shop, "rejected")[0])
+            assert done.returncode == 0, done.stdout
+            assert "3 held behind them, which follow:" in done.stdout
+            assert done.stdout.endswith("4 delivered.\n")
+            assert came(inbox, before) == [(7, 0), (7, 1), (7, 2), (7, 3)]
+            # The other row still waits, and this one goes on.
+            assert letters(shop) == [("rejected", 1, 422), *[("held", 1, None)] * 3]
+            shop.execute("UPDATE orders SET number = 4 WHERE id = 7")
+            eventually(lambda: came(inbox, before)[-1] == (7, 4), what="the row's next change")
+
+
+def test_what_comes_while_held_ones_are_resent_follows_too(shop):
+    """Each request has another change of the row made, which is held for those that still are."""
+
+    async def behave(request: Received, stream: Stream) -> bool:
+        number = request.json["items"][0]["data"]["number"]
+        if inbox.then is behave and number < 5:
+            # From a thread of the receiver: the test waits for the command meanwhile.
+            shop.execute("UPDATE orders SET number = %s WHERE id = 7", number + 2)
+            eventually(lambda: held(shop) == 3 - (number == 0), what="another one")
+        return await answer()(request, stream)
+
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7], 1)
+            inbox.then, before = behave, len(inbox.arrivals)
+            done = shop.run("deliveries", "resend", *numbers(shop, "rejected"))
+            assert done.returncode == 0, done.stdout
+            eventually(lambda: letters(shop) == [], what="an end")
+    assert came(inbox, before) == [(7, number) for number in range(7)]
+
+
+def test_what_was_held_waits_where_the_resend_or_one_before_it_fails(shop):
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7], 3)
+            letter = numbers(shop, "rejected")
+            assert shop.run("deliveries", "resend", *letter).returncode == 1
+            assert held(shop) == 3
+            inbox.then, before = first_then(2, answer(), first_then(1, answer(503), answer())), len(inbox.arrivals)
+            done = shop.run("deliveries", "resend", *letter)
+            assert done.returncode == 1
+            assert "failed, answered 503" in done.stdout
+            assert "not sent: an earlier delivery with a change of the same row failed" in done.stdout
+            assert came(inbox, before) == [(7, 0), (7, 1), (7, 2)]
+            assert held(shop) == 2
+            told = shop.webhook_status("w")["summary"]
+            assert (
+                "2 held deliveries wait for nothing any more: cdc-hooks deliveries resend --webhook w --state held"
+                in told
+            )
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--state", "held", "--yes")
+            assert done.returncode == 0, done.stdout
+            assert came(inbox, before)[3:] == [(7, 2), (7, 3)]
+            assert letters(shop) == []
+
+
+def test_a_new_key_follows_the_old_one(shop):
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            insert(shop, 7, 7)
+            eventually(lambda: len(letters(shop)) == 1, what="a letter")
+            for sql in ("SET id = 9, number = 1", "SET number = 2"):
+                before = len(letters(shop))
+                shop.execute(f"UPDATE orders {sql}")
+                eventually(lambda before=before: len(letters(shop)) == before + 1, what="one that is held")
+            done = shop.run("deliveries", "list", "--row", "7", "--json")
+            assert [one["row_ids"] for one in json.loads(done.stdout)] == [[9, 7], [7]]
+            inbox.then, before = answer(), len(inbox.arrivals)
+            assert shop.run("deliveries", "resend", *numbers(shop, "rejected")).returncode == 0
+    assert came(inbox, before) == [(7, 0), (9, 1), (9, 2)]
+
+
+def test_a_new_key_is_held_in_the_same_batch_too(shop):
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            insert(shop, 7, 8)
+            eventually(lambda: letters(shop) == [("rejected", 1, 422)], what="a letter")
+            inbox.then, before = answer(), len(inbox.arrivals)
+            shop.execute(
+                "BEGIN; UPDATE orders SET id = 9, number = 1 WHERE id = 7; UPDATE orders SET number = 1 WHERE id = 8;"
+                " UPDATE orders SET number = 2 WHERE id = 9; COMMIT"
+            )
+            eventually(lambda: came(inbox, before) == [(8, 1)], what="the other row")
+            assert letters(shop) == [("rejected", 1, 422), ("held", 2, None)]
+
+
+def test_all_that_is_held_goes_in_order_with_one_command(shop):
+    with receiving(refusing({7, 8}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7, 8], 3)
+            inbox.then, before = answer(), len(inbox.arrivals)
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--state", "held", "--row", "8", "--yes")
+            assert done.returncode == 0, done.stdout
+            assert came(inbox, before) == [(8, 1), (8, 2), (8, 3)]
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--state", "held", "--yes")
+            assert done.returncode == 0, done.stdout
+            assert came(inbox, before)[3:] == [(7, 1), (7, 2), (7, 3)]
+            assert letters(shop) == [("rejected", 1, 422)] * 2
+
+
+def test_who_deletes_a_letter_is_told_how_to_let_go_what_was_held_for_it(shop):
+    with receiving(refusing({7, 8}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7, 8], 2)
+            first, *_ = numbers(shop, "rejected")
+            done = shop.run("deliveries", "delete", first, "--yes")
+            assert done.returncode == 0, done.stderr
+            assert "2 deliveries were held for them, and wait for nothing any more" in done.stderr
+            inbox.then, before = answer(), len(inbox.arrivals)
+            command = done.stderr.partition("cdc-hooks ")[2].split()
+            assert command == ["deliveries", "resend", numbers(shop, "held")[0]]
+            assert shop.run(*command).returncode == 0
+            assert came(inbox, before) == [(7, 1), (7, 2)]
+            assert letters(shop) == [("rejected", 1, 422), *[("held", 1, None)] * 2]
