@@ -80,26 +80,6 @@ def test_what_is_recorded_is_a_choice(shop, log, bodies):
     assert shop.value("SELECT count(*) FROM cdc_hooks.attempt") == (0 if log == "none" else 2)
 
 
-def test_a_kill_between_success_and_its_record_sends_nothing_again_but_what_was_in_flight(shop):
-    with receiving() as inbox:
-        prepare(shop, inbox.url)
-        with leading(shop) as daemon:
-            deliver(shop, inbox, *range(1, 11))
-            daemon.kill()
-            shop.let_the_lease_run_out()
-        with leading(shop) as daemon:
-            deliver(shop, inbox, 11)
-            stop(daemon)
-    times = Counter(inbox.values("id"))
-    assert times.keys() == set(range(1, 12))
-    assert [number for number, count in times.items() if count > 1] in ([], [10])
-    assert inbox.duplicates() <= 1
-    # Records may be lost with the process; none is there twice.
-    rows = [keys for keys, *_ in logged(shop)]
-    assert len(rows) == len(set(rows))
-    assert "[11]" in rows
-
-
 def test_a_record_that_cannot_be_inserted_is_lost_and_said_and_that_is_all(shop):
     with receiving() as inbox:
         prepare(shop, inbox.url)
