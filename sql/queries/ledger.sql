@@ -33,7 +33,8 @@ SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM
                     WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split'));
 
 -- name: failed
--- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+-- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was. With another
+-- secret its body has another hmac.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
                                      event_count, first_event, last_event, attempts, counted, first_attempt_at, last_attempt_at,
@@ -46,7 +47,8 @@ SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, %
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
    SET state = excluded.state, endpoint_id = excluded.endpoint_id, attempts = excluded.attempts, counted = excluded.counted,
        last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
-       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error,
+       body = CASE WHEN d.endpoint_id IS DISTINCT FROM excluded.endpoint_id THEN excluded.body ELSE d.body END
 RETURNING d.number;
 
 -- name: closed
