@@ -77,6 +77,7 @@ class Unfinished:
     counted: int
     next_attempt_at: float
     first_attempt_at: float
+    is_part: bool
 
 
 class Ledger:

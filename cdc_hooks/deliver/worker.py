@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
@@ -109,8 +110,7 @@ class Worker:
             else:
                 await self._describe()
             if not self._stopping:
-                untold = await self._journal.untold_gaps(self._id)
-                await self._courier.forget_unfinished({self._news_of(gap).id for gap in untold})
+                await self._courier.forget_unfinished(await self._untold())
             while not self._stopping:
                 await self._tell_gaps()
                 page = await self._page_or_stop()
@@ -140,6 +140,10 @@ class Worker:
             if not await self._courier.tell(self._news_of(gap)):
                 return
             await self._journal.told_gap(gap)
+
+    async def _untold(self) -> set[str]:
+        """Ids of the messages that are still to tell of gaps."""
+        return {self._news_of(gap).id for gap in await self._journal.untold_gaps(self._id)}
 
     def _news_of(self, gap: Gap) -> Message:
         return render_gap(gap, self._shape, self._epoch_of)
@@ -254,6 +258,7 @@ class Worker:
             this = self._round(page, with_claim(claimed, self._described))
             done = [0] * len(this.lanes)
             await self._recorder.now(this.claim(done))
+            await self._courier.made_anew(chain.from_iterable(this.lanes), await self._untold())
         await self._describe()
         await self._deliver(this, done)
 

@@ -24,7 +24,7 @@ SELECT e.id FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.
 -- What a worker must know of, to send nothing twice: what waits, parts of what is being split, and what was given up on
 -- lately, for that it is finished with may not have been recorded before a crash.
 SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM d.next_attempt_at), 0)::double precision,
-       EXTRACT(epoch FROM d.first_attempt_at)::double precision
+       EXTRACT(epoch FROM d.first_attempt_at)::double precision, d.part_of IS NOT NULL
   FROM cdc_hooks.delivery d
  WHERE d.webhook_id = %(webhook_id)s
    AND (d.state NOT IN ('rejected', 'dead')
