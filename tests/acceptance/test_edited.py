@@ -17,7 +17,6 @@ from tests.receivers import Received, Stream, answer
 
 NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 RETRY = {"schedule": ["300ms"] * 99, "jitter": 0}
-STEADY = {"failures": 999}
 EARLIER = "SELECT json_array_length(earlier::json) FROM cdc_hooks.place"
 """How many other configurations had the claimed page before."""
 
@@ -67,12 +66,12 @@ def test_the_next_attempt_has_the_secrets_of_today(shop, editing):
     """With overlap, the old one first: the same id and the same bytes, signed with both."""
     sick = Switch(answer(503))
     with receiving(sick) as inbox:
-        shop.configure({"w": webhook(inbox.url, ["public.orders"], retry=RETRY, breaker=STEADY)})
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], retry=RETRY, breaker="off")})
         shop.apply()
         with editing() as edit:
             insert(shop, 1, 10)
             eventually(lambda: letters(shop), what="a failed attempt")
-            edit(webhook(inbox.url, ["public.orders"], retry=RETRY, breaker=STEADY) | {"secret": [SECRET, NEW_SECRET]})
+            edit(webhook(inbox.url, ["public.orders"], retry=RETRY, breaker="off") | {"secret": [SECRET, NEW_SECRET]})
             inbox.wait(lambda: verifies(inbox.arrivals[-1], NEW_SECRET))
             sick.turn()
             eventually(lambda: letters(shop) == [], what="a delivery")
@@ -86,12 +85,12 @@ def test_the_next_attempt_has_the_secrets_of_today(shop, editing):
 def test_a_secret_that_is_replaced_is_in_nothing_that_is_sent_or_kept(shop, editing):
     """The same id and items; the ``hmac`` in the body, also in the one that the ledger keeps, is of the new one."""
     with receiving(answer(503), secret=None) as inbox:
-        shop.configure({"w": webhook(inbox.url, ["public.orders"], retry=RETRY, breaker=STEADY)})
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], retry=RETRY, breaker="off")})
         shop.apply()
         with editing() as edit:
             insert(shop, 1, 10)
             eventually(lambda: letters(shop), what="a failed attempt")
-            edit(webhook(inbox.url, ["public.orders"], retry=RETRY, breaker=STEADY) | {"secret": NEW_SECRET})
+            edit(webhook(inbox.url, ["public.orders"], retry=RETRY, breaker="off") | {"secret": NEW_SECRET})
             inbox.wait(lambda: verifies(inbox.arrivals[-1], NEW_SECRET))
             last = inbox.arrivals[-1]
             eventually(lambda: shop.value("SELECT body FROM cdc_hooks.delivery") == last.body, what="the body")
@@ -104,12 +103,12 @@ def test_a_secret_that_is_replaced_is_in_nothing_that_is_sent_or_kept(shop, edit
 
 def test_the_next_attempt_goes_to_the_url_of_today(shop, editing):
     with receiving(answer(404)) as old, receiving() as new:
-        shop.configure({"w": webhook(old.url, ["public.orders"], retry=RETRY, breaker=STEADY)})
+        shop.configure({"w": webhook(old.url, ["public.orders"], retry=RETRY, breaker="off")})
         shop.apply()
         with editing() as edit:
             insert(shop, 1, 10)
             eventually(lambda: letters(shop), what="a failed attempt")
-            edit(webhook(new.url, ["public.orders"], retry=RETRY, breaker=STEADY))
+            edit(webhook(new.url, ["public.orders"], retry=RETRY, breaker="off"))
             new.until(10)
             insert(shop, 11, 11)
             new.until(11)
@@ -136,7 +135,7 @@ def test_another_batch_size_sends_nothing_again_that_got_through(shop, editing):
         return await answer()(request, stream)
 
     def configured(max_events: int) -> dict[str, Any]:
-        options = {"retry": RETRY, "breaker": STEADY, "batch": {"max_events": max_events}}
+        options = {"retry": RETRY, "breaker": "off", "batch": {"max_events": max_events}}
         return webhook(inbox.url, ["public.orders"], **options)
 
     with receiving(behave) as inbox:
