@@ -162,6 +162,7 @@ class Service:
                 epoch_of=stages.epoch_of,
                 on_gap=partial(stages.health.missed, self.name),
                 max_wait_s=plan.max_wait_s,
+                described=await registry.described_shape(stages.connection, self.webhook_id),
             )
             if self._leaving.is_set():
                 self.worker.stop()

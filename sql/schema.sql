@@ -120,6 +120,7 @@ CREATE TABLE cdc_hooks.webhook (
     paused_why      text,
     resumed_at      timestamptz,
     resume_from     text        CONSTRAINT now_or_a_tick CHECK (resume_from ~ '^(now|[0-9]+)$'),
+    shape           text,
     delivered       bigint      NOT NULL DEFAULT 0,
     last_success_at timestamptz,
     last_error_at   timestamptz,
@@ -130,6 +131,7 @@ COMMENT ON TABLE  cdc_hooks.webhook IS 'The webhooks of the configuration. A ret
 COMMENT ON COLUMN cdc_hooks.webhook.state IS 'As its daemon has it; "open" is its circuit breaker: the endpoint is sick.';
 COMMENT ON COLUMN cdc_hooks.webhook.paused_at IS 'Since when nothing is sent, its place kept, until somebody resumes it.';
 COMMENT ON COLUMN cdc_hooks.webhook.resume_from IS 'Where the daemon shall move it, when it reads this: now, or a tick or the last one before.';
+COMMENT ON COLUMN cdc_hooks.webhook.shape IS 'JSON: what decides its batches, as its newest claims were made. Holds no secrets.';
 COMMENT ON COLUMN cdc_hooks.webhook.delivered IS 'Changes delivered so far (written every few seconds).';
 
 -- What became of each webhook's requests, by the hour: for the sums that status shows. Kept for 31 days.
@@ -156,6 +158,7 @@ CREATE TABLE cdc_hooks.progress (
     to_id       bigint,
     done        integer[]   NOT NULL DEFAULT '{}',
     shape       text,
+    earlier     text,
     at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     CONSTRAINT ticks_in_order CHECK (lo_tick <= hi_tick),
     CONSTRAINT page_in_order CHECK (to_id >= after_id)
@@ -164,11 +167,13 @@ COMMENT ON TABLE  cdc_hooks.progress IS
     'How far each webhook has got; its newest row counts. All up to lo_tick is acknowledged, and of the window to hi_tick '
     'the ids up to after_id. The page up to to_id is claimed: made into batches in lanes, of which done[n] are finished.';
 COMMENT ON COLUMN cdc_hooks.progress.shape IS 'Fingerprint of the configuration that shaped the claimed page''s batches.';
+COMMENT ON COLUMN cdc_hooks.progress.earlier IS
+    'JSON: other configurations that had the claimed page before, and what was finished of it then. Mostly null.';
 CREATE INDEX progress_newest_idx ON cdc_hooks.progress (webhook_id, id DESC);
 
 CREATE VIEW cdc_hooks.place AS
 SELECT w.id AS webhook_id, w.name, w.state, p.id AS progress_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done,
-       p.shape, p.at
+       p.shape, p.earlier, p.at
   FROM cdc_hooks.webhook w
  CROSS JOIN LATERAL (SELECT * FROM cdc_hooks.progress n WHERE n.webhook_id = w.id ORDER BY n.id DESC LIMIT 1) AS p;
 COMMENT ON VIEW cdc_hooks.place IS 'Where each webhook stands: its newest progress.';

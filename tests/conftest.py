@@ -32,6 +32,7 @@ HOW_TO_GET = {
     "npm": "apt-get install npm",
     "pgbouncer": "apt-get install pgbouncer",
     "faketime": "apt-get install faketime",
+    "the right to mount": "run the tests as root",
     "Go": "apt-get install golang-go",
     "PHP": "apt-get install php-cli",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,7 @@ class Journal:
                     to_ids=[p.to_id for _, p in rows],
                     done=["{" + ",".join(map(str, p.done)) + "}" for _, p in rows],
                     shapes=[p.shape for _, p in rows],
+                    earlier=[json.dumps(p.earlier) if p.earlier else None for _, p in rows],
                 )
             except BaseException as error:
                 for future in futures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -188,8 +189,15 @@ async def progress_of(connection: AsyncConnection[Any], webhook_id: int) -> Prog
     rows = await _all(connection, "progress", webhook_id=webhook_id)
     if not rows:
         return None
-    lo_tick, hi_tick, after_id, to_id, done, shape = rows[0]
-    return Progress(lo_tick, hi_tick, after_id, to_id, tuple(done), shape)
+    lo_tick, hi_tick, after_id, to_id, done, shape, earlier = rows[0]
+    before = tuple((described, tuple(done)) for described, done in json.loads(earlier or "[]"))
+    return Progress(lo_tick, hi_tick, after_id, to_id, tuple(done), shape, before)
+
+
+async def described_shape(connection: AsyncConnection[Any], webhook_id: int) -> str | None:
+    """The shape that a webhook's newest claims were made with, as it was described; None if there were none."""
+    described: str | None = (await _one(connection, "described_shape", webhook_id=webhook_id))[0]
+    return described
 
 
 async def controls(connection: AsyncConnection[Any]) -> dict[int, Control]:

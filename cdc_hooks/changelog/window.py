@@ -59,7 +59,8 @@ class Progress:
     """Where a webhook stands: all up to ``lo_tick`` is finished; of the window to ``hi_tick``, ids to ``after_id``.
 
     With ``to_id`` the page up to there is claimed: its batches are fixed, and of lane *n* the first ``done[n]`` are
-    finished. ``shape`` is the fingerprint of the configuration that made these lanes.
+    finished. ``shape`` is the fingerprint of the configuration that made these lanes. ``earlier``: descriptions of
+    those that had the page before, and what they had finished of it: that is in no lane any more.
     """
 
     lo_tick: int
@@ -68,6 +69,7 @@ class Progress:
     to_id: int | None = None
     done: tuple[int, ...] = ()
     shape: str | None = None
+    earlier: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 def segment_end(change_id: int) -> int:

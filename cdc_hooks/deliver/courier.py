@@ -19,7 +19,7 @@ from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Sequence
 
     from cdc_hooks.changelog.lease import Lease
     from cdc_hooks.deliver.controls import Controls
@@ -146,6 +146,22 @@ class Courier:
         stale = [message_id for message_id in gone if self._unfinished.pop(message_id).state not in _LETTERS]
         if stale:
             await self._noted(self._ledger.forget(stale))
+
+    async def made_anew(self, batches: Iterable[Batch], but: Collection[str]) -> None:
+        """These replace all batches that had begun: those that wait are forgotten, unless they are among them.
+
+        ``but``: as for ``forget_unfinished``. What was split is left until then: its parts may have arrived.
+        """
+        kept = {self._render(batch).id for batch in batches}.union(but)
+        gone = [
+            message_id
+            for message_id, one in self._unfinished.items()
+            if one.state == "pending" and not one.is_part and message_id not in kept
+        ]
+        for message_id in gone:
+            del self._unfinished[message_id]
+        if gone:
+            await self._noted(self._ledger.forget(gone))
 
     async def _carry_what_may_go(self, parcel: Parcel) -> bool:
         """All of it, but for rows that wait for an earlier change."""

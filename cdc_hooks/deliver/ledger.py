@@ -79,6 +79,7 @@ class Unfinished:
     counted: int
     next_attempt_at: float
     first_attempt_at: float
+    is_part: bool
     remaining: Sequence[int] | None = None
     """Where its receiver has accepted some of it: ids of the other changes, which are a delivery of their own."""
 

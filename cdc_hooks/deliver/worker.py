@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
 
 from cdc_hooks.changelog.window import Page, Progress, Window
 from cdc_hooks.deliver.recorder import Recorder
-from cdc_hooks.shape import lanes, render_gap, route
+from cdc_hooks.deliver.round import Round, after, claim_of, is_whole, with_claim
+from cdc_hooks.shape import lanes, left_of, render_gap, route
 
 if TYPE_CHECKING:
     from cdc_hooks.changelog.journal import Journal
     from cdc_hooks.changelog.pulse import Head
     from cdc_hooks.changelog.reader import Reader
     from cdc_hooks.deliver.courier import Courier
-    from cdc_hooks.model import Batch, Change, Gap, Message
+    from cdc_hooks.deliver.round import Earlier
+    from cdc_hooks.model import Change, Gap, Message
     from cdc_hooks.shape import Shape
 
 PARTIAL_SAVE_S = 0.02
@@ -35,44 +37,11 @@ NOTHING_SAVE_S = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """A page made into lanes of batches."""
-
-    page: Page
-    lanes: list[list[Batch]]
-    shape: str
-
-    def claim(self, done: list[int]) -> Progress:
-        """The progress that fixes this round's batches, ``done[n]`` of lane *n* being finished."""
-        return claim_of(self.page.window, self.page.after_id, self.page.to_id, tuple(done), self.shape)
-
-    def is_finished(self, done: list[int]) -> bool:
-        return all(count == len(lane) for count, lane in zip(done, self.lanes, strict=True))
-
-
-def claim_of(window: Window, after_id: int, to_id: int, done: tuple[int, ...], shape: str) -> Progress:
-    """A claimed page; without ``done``, none of its lanes has finished anything."""
-    return Progress(window.lo_tick, window.hi_tick, after_id, to_id, done, shape)
-
-
-def after(page: Page) -> Progress:
-    """Where a webhook stands when a page is finished."""
-    window = page.window
-    if page.last:
-        return Progress(window.hi_tick, window.hi_tick, 0)
-    return Progress(window.lo_tick, window.hi_tick, page.to_id)
-
-
-def _is_whole(page: Page) -> bool:
-    """Whether it is all of its window. Only then may it be read anew with a later end: a window that ends later may
-    also begin lower, with the changes of a transaction that ended meanwhile.
-    """
-    return page.last and page.after_id == page.window.after_id
-
-
 class Worker:
-    """Delivers one webhook's changes until it is told to stop."""
+    """Delivers one webhook's changes until it is told to stop.
+
+    ``described``: the shape that its newest claims were made with.
+    """
 
     def __init__(
         self,
@@ -87,9 +56,11 @@ class Worker:
         epoch_of: Callable[[int], int],
         on_gap: Callable[[Gap], None],
         max_wait_s: float = 0.0,
+        described: str | None = None,
     ) -> None:
         self._shape = shape
         self._fingerprint = shape.fingerprint()
+        self._described = described
         self._courier = courier
         self._id = webhook_id
         self._journal = journal
@@ -136,9 +107,10 @@ class Worker:
                 self._window = await self._reader.open_window(self._progress.lo_tick, self._progress.hi_tick)
             if self._window is not None and self._progress.to_id is not None:
                 await self._resume(self._window, self._progress)
+            else:
+                await self._describe()
             if not self._stopping:
-                untold = await self._journal.untold_gaps(self._id)
-                await self._courier.forget_unfinished({self._news_of(gap).id for gap in untold})
+                await self._courier.forget_unfinished(await self._untold())
             while not self._stopping:
                 await self._tell_gaps()
                 page = await self._page_or_stop()
@@ -169,6 +141,10 @@ class Worker:
                 return
             await self._journal.told_gap(gap)
 
+    async def _untold(self) -> set[str]:
+        """Ids of the messages that are still to tell of gaps."""
+        return {self._news_of(gap).id for gap in await self._journal.untold_gaps(self._id)}
+
     def _news_of(self, gap: Gap) -> Message:
         return render_gap(gap, self._shape, self._epoch_of)
 
@@ -195,7 +171,7 @@ class Worker:
         if not self._max_wait_s:
             return page
         deadline = time.monotonic() + self._max_wait_s
-        while _is_whole(page) and 0 < len(self._wanted(page)) < self._shape.max_events:
+        while is_whole(page) and 0 < len(self._wanted(page)) < self._shape.max_events:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -260,24 +236,38 @@ class Worker:
 
     # -- rounds ---------------------------------------------------------------------------------------------------
 
-    def _round(self, page: Page) -> Round:
+    def _round(self, page: Page, earlier: Earlier = ()) -> Round:
         """The same page and configuration always give the same batches."""
-        return Round(page, lanes(self._wanted(page), self._shape), self._fingerprint)
+        left = page._replace(changes=left_of(page.changes, page.kinds, earlier)) if earlier else page
+        return Round(left, lanes(self._wanted(left), self._shape), self._fingerprint, earlier)
 
     def _wanted(self, page: Page) -> Sequence[Change]:
         return route(page.changes, page.kinds, self._shape)
 
     async def _resume(self, window: Window, claimed: Progress) -> None:
-        """Go on with a round that was claimed before: the same batches, but for those that are finished."""
+        """Go on with a round that was claimed before: the same batches, but for those that are finished.
+
+        With another configuration: other batches, of what those that are finished have left.
+        """
         assert claimed.to_id is not None
         page = await self._reader.claimed_page(window, claimed.after_id, claimed.to_id)
-        this = self._round(page)
+        this = self._round(page, claimed.earlier)
         done = list(claimed.done) or [0] * len(this.lanes)
         if claimed.shape != this.shape or len(done) != len(this.lanes):
             log.warning("claim_shaped_anew", webhook=self._shape.webhook, reason="the configuration has changed")
+            this = self._round(page, with_claim(claimed, self._described))
             done = [0] * len(this.lanes)
             await self._recorder.now(this.claim(done))
+            await self._courier.made_anew(chain.from_iterable(this.lanes), await self._untold())
+        await self._describe()
         await self._deliver(this, done)
+
+    async def _describe(self) -> None:
+        """Before anything is claimed by it: whoever comes next, with another configuration, must know this one."""
+        described = self._shape.described()
+        if described != self._described:
+            await self._journal.write("describe_shape", webhook_id=self._id, shape=described)
+            self._described = described
 
     async def _deliver(self, this: Round, done: list[int]) -> None:
         """Deliver what is left of a round, its lanes side by side, and count in ``done`` what is finished."""

@@ -2,7 +2,8 @@
 
 from cdc_hooks.shape.envelope import render, render_gap
 from cdc_hooks.shape.lanes import lanes
+from cdc_hooks.shape.left import left_of
 from cdc_hooks.shape.route import route
-from cdc_hooks.shape.webhook import Shape, Subscription
+from cdc_hooks.shape.webhook import Shape, Subscription, fingerprint_of
 
-__all__ = ["Shape", "Subscription", "lanes", "render", "render_gap", "route"]
+__all__ = ["Shape", "Subscription", "fingerprint_of", "lanes", "left_of", "render", "render_gap", "route"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
+
+from cdc_hooks.model import Action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from cdc_hooks.model import Action
 
 Ordering = Literal["key", "strict", "none"]
 
@@ -51,7 +51,11 @@ class Shape:
     """Which replay of the log this is; said in each body, and part of each id. Replays make no claims."""
 
     def fingerprint(self) -> str:
-        """A short, stable hash of what decides the batches of a page: a claim is only resumed under the same one.
+        """A short, stable hash of what decides the batches of a page: a claim is only resumed under the same one."""
+        return fingerprint_of(self.described())
+
+    def described(self) -> str:
+        """All that decides the batches of a page, as JSON.
 
         The key is left out on purpose: after a rotation the same batches go out, with the new key's ``hmac``, or
         without one.
@@ -71,4 +75,32 @@ class Shape:
             self.client_code,
             self.format,
         ]
-        return hashlib.blake2b(json.dumps(said).encode(), digest_size=12).hexdigest()
+        return json.dumps(said)
+
+    @classmethod
+    def of(cls, described: str) -> Self | None:
+        """A shape without a key that makes the same batches; None if it was described by other rules."""
+        rules, *said = json.loads(described)
+        if rules != _RULES_VERSION:
+            return None
+        installation, webhook, subscriptions, ordering, concurrency, max_events, max_bytes, client_code, layout = said
+        return cls(
+            webhook=webhook,
+            installation=installation,
+            subscriptions={
+                table: Subscription(frozenset(map(Action, actions)), fields and tuple(fields), passthrough)
+                for table, actions, fields, passthrough in subscriptions
+            },
+            ordering=ordering,
+            concurrency=concurrency,
+            max_events=max_events,
+            max_bytes=max_bytes,
+            client_code=client_code,
+            hmac_key=None,
+            format=layout,
+        )
+
+
+def fingerprint_of(described: str) -> str:
+    """That of the shape which is described so."""
+    return hashlib.blake2b(described.encode(), digest_size=12).hexdigest()

@@ -91,12 +91,12 @@ SELECT cdc_hooks.next_id(%(after_id)s);
 -- Claims and acknowledgements of several webhooks at once. No row comes back when superseded (SQLSTATE CH001 then). An
 -- acknowledgement that comes late, when a look has claimed what follows it already, is not written: the newest row counts.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
-SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[], p.shape
+INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape, earlier)
+SELECT p.webhook_id, p.lo_tick, p.hi_tick, p.after_id, p.to_id, p.done::integer[], p.shape, p.earlier
   FROM lead,
        unnest(%(webhook_ids)s::integer[], %(lo_ticks)s::bigint[], %(hi_ticks)s::bigint[], %(after_ids)s::bigint[],
-              %(to_ids)s::bigint[], %(done)s::text[], %(shapes)s::text[])
-       AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape)
+              %(to_ids)s::bigint[], %(done)s::text[], %(shapes)s::text[], %(earlier)s::text[])
+       AS p (webhook_id, lo_tick, hi_tick, after_id, to_id, done, shape, earlier)
  WHERE p.lo_tick < p.hi_tick
     OR NOT EXISTS (SELECT FROM cdc_hooks.place n
                     WHERE n.webhook_id = p.webhook_id AND n.lo_tick = p.lo_tick AND n.hi_tick > n.lo_tick);
@@ -144,8 +144,15 @@ DELETE FROM cdc_hooks.webhook_hour WHERE hour < pg_catalog.clock_timestamp() - i
 
 -- name: progress
 -- The newest progress of one webhook.
-SELECT lo_tick, hi_tick, after_id, to_id, done, shape
+SELECT lo_tick, hi_tick, after_id, to_id, done, shape, earlier
   FROM cdc_hooks.place WHERE webhook_id = %(webhook_id)s;
+
+-- name: described_shape
+SELECT shape FROM cdc_hooks.webhook WHERE id = %(webhook_id)s;
+
+-- name: describe_shape
+WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
+UPDATE cdc_hooks.webhook SET shape = %(shape)s FROM lead WHERE id = %(webhook_id)s;
 
 -- name: newest_tick
 SELECT id, upto_id FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;

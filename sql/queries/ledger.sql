@@ -24,7 +24,7 @@ SELECT e.id FROM cdc_hooks.endpoint e WHERE e.webhook_id = %(webhook_id)s AND e.
 -- What a worker must know of, to send nothing twice: what waits, parts of what is being split, and what was given up on
 -- lately, for that it is finished with may not have been recorded before a crash.
 SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM d.next_attempt_at), 0)::double precision,
-       EXTRACT(epoch FROM d.first_attempt_at)::double precision, d.remaining
+       EXTRACT(epoch FROM d.first_attempt_at)::double precision, d.part_of IS NOT NULL, d.remaining
   FROM cdc_hooks.delivery d
  WHERE d.webhook_id = %(webhook_id)s
    AND (d.state NOT IN ('rejected', 'dead')
@@ -33,7 +33,8 @@ SELECT d.message_id, d.state, d.attempts, d.counted, coalesce(EXTRACT(epoch FROM
                     WHERE p.webhook_id = d.webhook_id AND p.message_id = d.part_of AND p.state = 'split'));
 
 -- name: failed
--- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was.
+-- An attempt that failed: remembered with its body, so that a restart goes on where the schedule was. With another
+-- secret its body has another hmac.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
 INSERT INTO cdc_hooks.delivery AS d (webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids,
                                      event_count, first_event, last_event, attempts, counted, remaining, first_attempt_at,
@@ -47,7 +48,8 @@ SELECT %(webhook_id)s, %(endpoint_id)s, %(message_id)s, %(kind)s, %(part_of)s, %
 ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
    SET state = excluded.state, endpoint_id = excluded.endpoint_id, attempts = excluded.attempts, counted = excluded.counted,
        remaining = excluded.remaining, last_attempt_at = excluded.last_attempt_at, next_attempt_at = excluded.next_attempt_at,
-       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error
+       duration_s = excluded.duration_s, last_status = excluded.last_status, last_error = excluded.last_error,
+       body = CASE WHEN d.endpoint_id IS DISTINCT FROM excluded.endpoint_id THEN excluded.body ELSE d.body END
 RETURNING d.number;
 
 -- name: closed

@@ -1,7 +1,7 @@
 """Receivers that misbehave in every way that we know of, over real sockets, until they are healed.
 
 A fault is a conversation: what one connection gets to hear. It may read the request, or not. ``FAULTS`` says of each
-what must become of it: what the attempt is called in the log, or that it counts as delivered.
+what must become of the attempt, of its delivery, and of the webhook, as long as it lasts.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Conversation = Callable[[Reader, Writer], Awaitable[None]]
@@ -104,13 +103,30 @@ async def takes_it_and_times_out(reader: Reader, writer: Writer) -> None:
 class Fault:
     """``said``: a part of the attempt's error in the log, or None where the attempt is a success.
 
-    ``large``: it shows only with bodies of many megabytes. ``state``: the webhook's, while it lasts.
+    ``delivery``: the state of the first delivery in the ledger. ``webhook``: its state in the metrics. ``large``: it
+    shows only with bodies of many megabytes.
     """
 
     talk: Conversation
     said: str | None
+    delivery: str
+    webhook: str
     large: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+
+
+def harmless(talk: Conversation) -> Fault:
+    """The receiver has it, whatever comes after it said so."""
+    return Fault(talk, None, "delivered", "active")
+
+
+def sick(talk: Conversation, said: str) -> Fault:
+    """It would go wrong with any batch: the whole webhook is held back, and this one sent again and again."""
+    return Fault(talk, said, "pending", "open")
+
+
+def unclear(talk: Conversation, said: str) -> Fault:
+    """The batch may be to blame, and there is no other yet to tell by: this one alone is sent again and again."""
+    return Fault(talk, said, "pending", "retrying")
 
 
 def _headers(status: int, *lines: bytes) -> bytes:
@@ -126,50 +142,50 @@ _DRIP = for_ever(b"y", 0.1)
 _FLOOD = for_ever(b"x" * 65536)
 
 FAULTS: dict[str, Fault] = {
-    "accepts-and-never-answers": Fault(stays_silent, _TIMEOUT),
-    "takes-it-and-times-out": Fault(takes_it_and_times_out, _TIMEOUT),
-    "drips-headers": Fault(says(b"HTTP/1.1 200 OK\r\nx: ", then=_DRIP), _TIMEOUT),
-    "drips-its-body": Fault(says(_headers(200, b"content-length: 1000"), then=_DRIP), None),
-    "drips-the-body-of-a-failure": Fault(says(_headers(503, b"content-length: 1000"), then=_DRIP), "503"),
-    "success-with-an-endless-body": Fault(says(_headers(200), then=_FLOOD), None),
-    "failure-with-a-huge-body": Fault(says(_headers(503, _GIGABYTE), then=_FLOOD), "503"),
-    "gzip-bomb": Fault(answers(200, _BOMB, "content-encoding: gzip, gzip"), None),
-    "gzip-bomb-of-a-failure": Fault(answers(503, _BOMB, "content-encoding: gzip, gzip"), "503"),
-    "reset-before-headers": Fault(says(then=resets), _RESET),
-    "reset-in-the-headers": Fault(says(b"HTTP/1.1 200 OK\r\nx: ", then=resets), _RESET),
-    "reset-after-the-headers": Fault(says(_headers(200, b"content-length: 10"), then=resets), None),
-    "closed-without-an-answer": Fault(says(), _CLOSED),
-    "half-a-status-line": Fault(says(b"HTTP/1.1 20"), _CLOSED),
-    "no-http": Fault(says(b"220 smtp.example ESMTP\r\n"), _NO_HTTP),
-    "garbage-chunks": Fault(says(_headers(503, _CHUNKED), b"zz\r\nhello\r\n"), "503"),
-    "garbage-chunks-of-a-success": Fault(says(_headers(200, _CHUNKED), b"5\r\nhello\r\nzz\r\n"), None),
-    "length-and-chunks": Fault(says(_headers(200, _CHUNKED, b"content-length: 2") + b"ok"), _NO_HTTP),
-    "extra-bytes": Fault(says(_OK + b"HTTP/1.1 500 Boo\r\ncontent-length: 0\r\n\r\n"), None),
-    "endless-1xx": Fault(says(then=for_ever(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" * 100)), _NO_HTTP),
-    "101": Fault(says(_headers(101, b"upgrade: websocket", b"connection: upgrade")), "answered 101"),
-    "early-413": Fault(answers_413_early, "answered 413", large=True),
-    "never-reads-the-body": Fault(reads_head_only, _TIMEOUT, large=True),
-    "endless-headers": Fault(says(b"HTTP/1.1 503 No\r\n", then=for_ever(b"x: %b\r\n" % (b"y" * 4096))), _NO_HTTP),
-    "one-endless-header": Fault(says(b"HTTP/1.1 503 No\r\nx: ", then=for_ever(b"y" * 65536)), _NO_HTTP),
-    "nul-and-no-utf8": Fault(says(_NO_TEXT), "503"),
-    "nul-in-a-header": Fault(says(b"HTTP/1.1 503 No\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n"), ""),
-    **{f"redirect-{n}": Fault(redirects(n, "http://127.0.0.1:1/x"), "redirected to http://127.0.0.1:1/x")
+    "accepts-and-never-answers": sick(stays_silent, _TIMEOUT),
+    "takes-it-and-times-out": sick(takes_it_and_times_out, _TIMEOUT),
+    "drips-headers": sick(says(b"HTTP/1.1 200 OK\r\nx: ", then=_DRIP), _TIMEOUT),
+    "drips-its-body": harmless(says(_headers(200, b"content-length: 1000"), then=_DRIP)),
+    "drips-the-body-of-a-failure": sick(says(_headers(503, b"content-length: 1000"), then=_DRIP), "503"),
+    "success-with-an-endless-body": harmless(says(_headers(200), then=_FLOOD)),
+    "failure-with-a-huge-body": sick(says(_headers(503, _GIGABYTE), then=_FLOOD), "503"),
+    "gzip-bomb": harmless(answers(200, _BOMB, "content-encoding: gzip, gzip")),
+    "gzip-bomb-of-a-failure": sick(answers(503, _BOMB, "content-encoding: gzip, gzip"), "503"),
+    "reset-before-headers": sick(says(then=resets), _RESET),
+    "reset-in-the-headers": sick(says(b"HTTP/1.1 200 OK\r\nx: ", then=resets), _RESET),
+    "reset-after-the-headers": harmless(says(_headers(200, b"content-length: 10"), then=resets)),
+    "closed-without-an-answer": sick(says(), _CLOSED),
+    "half-a-status-line": sick(says(b"HTTP/1.1 20"), _CLOSED),
+    "no-http": sick(says(b"220 smtp.example ESMTP\r\n"), _NO_HTTP),
+    "garbage-chunks": sick(says(_headers(503, _CHUNKED), b"zz\r\nhello\r\n"), "503"),
+    "garbage-chunks-of-a-success": harmless(says(_headers(200, _CHUNKED), b"5\r\nhello\r\nzz\r\n")),
+    "length-and-chunks": sick(says(_headers(200, _CHUNKED, b"content-length: 2") + b"ok"), _NO_HTTP),
+    "extra-bytes": harmless(says(_OK + b"HTTP/1.1 500 Boo\r\ncontent-length: 0\r\n\r\n")),
+    "endless-1xx": sick(says(then=for_ever(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" * 100)), _NO_HTTP),
+    "101": sick(says(_headers(101, b"upgrade: websocket", b"connection: upgrade")), "answered 101"),
+    "early-413": Fault(answers_413_early, "answered 413", "rejected", "open", large=True),
+    "never-reads-the-body": Fault(reads_head_only, _TIMEOUT, "pending", "open", large=True),
+    "endless-headers": sick(says(b"HTTP/1.1 503 No\r\n", then=for_ever(b"x: %b\r\n" % (b"y" * 4096))), _NO_HTTP),
+    "one-endless-header": sick(says(b"HTTP/1.1 503 No\r\nx: ", then=for_ever(b"y" * 65536)), _NO_HTTP),
+    "nul-and-no-utf8": sick(says(_NO_TEXT), "503"),
+    "nul-in-a-header": sick(says(b"HTTP/1.1 503 No\r\nx: a\0b\r\ncontent-length: 0\r\n\r\n"), ""),
+    **{f"redirect-{n}": sick(redirects(n, "http://127.0.0.1:1/x"), "redirected to http://127.0.0.1:1/x")
        for n in (301, 302, 303, 307, 308)},
-    "redirect-to-itself": Fault(redirects(307, "/hook"), "redirected to /hook"),
-    "redirect-to-metadata": Fault(redirects(302, "http://169.254.169.254/latest"), "redirected to http://169.254.169.254/"),
-    "not-modified": Fault(answers(304), "answered 304"),
-    "multiple-choices": Fault(answers(300), "answered 300"),
-    "204": Fault(answers(204), None),
-    "206": Fault(answers(206), None),
-    "299": Fault(answers(299), None),
-    "199": Fault(says(_headers(199), then=stays_silent), _TIMEOUT),
-    "600": Fault(answers(600), "answered 600"),
-    "401": Fault(answers(401), "answered 401"),
-    "404": Fault(answers(404), "answered 404"),
-    "429": Fault(answers(429, b"", "retry-after: 1"), "answered 429"),
-    "500": Fault(answers(500), "answered 500"),
-    "502": Fault(answers(502), "answered 502"),
-    "retry-after-nonsense": Fault(answers(503, b"", "retry-after: soon"), "answered 503"),
+    "redirect-to-itself": sick(redirects(307, "/hook"), "redirected to /hook"),
+    "redirect-to-metadata": sick(redirects(302, "http://169.254.169.254/latest"), "redirected to http://169.254.169.254/"),
+    "not-modified": sick(answers(304), "answered 304"),
+    "multiple-choices": sick(answers(300), "answered 300"),
+    "204": harmless(answers(204)),
+    "206": harmless(answers(206)),
+    "299": harmless(answers(299)),
+    "199": sick(says(_headers(199), then=stays_silent), _TIMEOUT),
+    "600": unclear(answers(600), "answered 600"),
+    "401": sick(answers(401), "answered 401"),
+    "404": unclear(answers(404), "answered 404"),
+    "429": sick(answers(429, b"", "retry-after: 1"), "answered 429"),
+    "500": unclear(answers(500), "answered 500"),
+    "502": sick(answers(502), "answered 502"),
+    "retry-after-nonsense": sick(answers(503, b"", "retry-after: soon"), "answered 503"),
 }  # fmt: skip
 
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
-from tests.acceptance.inbox import Inbox, first_then, receiving
+from tests.acceptance.inbox import Inbox, receiving
 from tests.receivers import Behaviour, Received, Stream, answer
 
 SOON = {"schedule": ["20ms"] * 5, "jitter": 0}
-FULL_DISK = """
-    CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
-    CREATE TRIGGER full_disk BEFORE INSERT ON cdc_hooks.delivery_log FOR EACH ROW EXECUTE FUNCTION full_disk();
-    CREATE TRIGGER full_disk BEFORE INSERT ON cdc_hooks.attempt FOR EACH ROW EXECUTE FUNCTION full_disk();
-    CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON cdc_hooks.delivery
-        FOR EACH ROW EXECUTE FUNCTION full_disk()"""
 
 
 @pytest.fixture
@@ -80,26 +72,6 @@ def test_what_is_recorded_is_a_choice(shop, log, bodies):
     assert shop.value("SELECT count(*) FROM cdc_hooks.attempt") == (0 if log == "none" else 2)
 
 
-def test_a_kill_between_success_and_its_record_sends_nothing_again_but_what_was_in_flight(shop):
-    with receiving() as inbox:
-        prepare(shop, inbox.url)
-        with leading(shop) as daemon:
-            deliver(shop, inbox, *range(1, 11))
-            daemon.kill()
-            shop.let_the_lease_run_out()
-        with leading(shop) as daemon:
-            deliver(shop, inbox, 11)
-            stop(daemon)
-    times = Counter(inbox.values("id"))
-    assert times.keys() == set(range(1, 12))
-    assert [number for number, count in times.items() if count > 1] in ([], [10])
-    assert inbox.duplicates() <= 1
-    # Records may be lost with the process; none is there twice.
-    rows = [keys for keys, *_ in logged(shop)]
-    assert len(rows) == len(set(rows))
-    assert "[11]" in rows
-
-
 def test_a_record_that_cannot_be_inserted_is_lost_and_said_and_that_is_all(shop):
     with receiving() as inbox:
         prepare(shop, inbox.url)
@@ -121,26 +93,6 @@ def test_a_record_that_cannot_be_inserted_is_lost_and_said_and_that_is_all(shop)
         with leading(shop):
             deliver(shop, inbox, 6)
     assert inbox.duplicates() == 0
-
-
-def test_a_full_disk_of_the_ledger_stops_nothing(shop):
-    """The schedule goes on in memory, and what gets through is not sent again."""
-    with receiving(first_then(3, answer(503), answer())) as inbox:
-        prepare(shop, inbox.url)
-        with leading(shop) as daemon:
-            shop.execute(FULL_DISK)
-            shop.execute("INSERT INTO orders VALUES (1, 0)")
-            inbox.wait(lambda: len(inbox.arrivals) == 4)
-            deliver(shop, inbox, 2)
-            assert "No space left on device" in daemon.until("ledger_not_written", what="open deliveries")["error"]
-            daemon.until("ledger_not_written", what="finished deliveries")
-            shop.execute("DROP FUNCTION full_disk CASCADE")
-            deliver(shop, inbox, 3)
-            daemon.until("ledger_written_again", what="finished deliveries")
-            stop(daemon)
-        with leading(shop):
-            deliver(shop, inbox, 4)
-    assert Counter(inbox.values("id")) == {1: 4, 2: 1, 3: 1, 4: 1}
 
 
 def test_partitions_that_somebody_dropped_are_made_again(shop):
