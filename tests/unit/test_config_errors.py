@@ -127,6 +127,7 @@ def test_the_file_is_right_without_changes():
             "    url: a.example/x",
             "webhooks.w.url: the URL has no scheme; did you forget https:// at its beginning?",
         ),
+        ("url", "    url: HTTP://a.example", "webhooks.w.url: http:// sends data and tokens in the clear"),
         ("url", "    url: http://a.example", "webhooks.w.url: http:// sends data and tokens in the clear"),
         ("url", "    url: ftp://a.example", "webhooks.w.url: the scheme is ftp; https is wanted"),
         ("url", "    url: https:///x", "webhooks.w.url: the URL has no host"),
