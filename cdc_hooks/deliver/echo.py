@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 8
 """Of what is shorter, too much would be masked that only looks like it."""
+_LONGEST_FLEXIBLE = 500
 _MASK = MASK.encode()
 _WORD = re.compile(rb"[0-9A-Za-z]*")
 _PIECE = re.compile(rb"[0-9A-Za-z]+|\\+|.", re.DOTALL)
@@ -29,7 +31,11 @@ class Echo:
         said = {*_of_query(urlsplit(url).query), *(one for value in values for one in _of_header(value))}
         self._secrets = sorted((one.encode() for one in said if len(one) >= SHORTEST), key=len, reverse=True)
         self._words = {max(_WORD.findall(one.lower()), key=len) for one in self._secrets}
-        self._any = re.compile(b"|".join(map(_in_any_form, self._secrets)), re.IGNORECASE)
+
+    @cached_property
+    def _any(self) -> re.Pattern[bytes]:
+        """Made only when it is needed: it takes a millisecond, and there may be thousands of webhooks."""
+        return re.compile(b"|".join(map(_in_any_form, self._secrets)), re.IGNORECASE)
 
     def masked(self, said: bytes, *, cut: bool = False) -> bytes:
         """``cut``: there was more of it, so that it may end in the middle of a secret."""
@@ -72,6 +78,8 @@ def _of_header(value: str) -> Iterator[str]:
 
 def _in_any_form(secret: bytes) -> bytes:
     """A pattern. Letters and digits stand for themselves; what else there is may be written in several ways."""
+    if len(secret) > _LONGEST_FLEXIBLE:
+        return re.escape(secret)  # of so much, making the pattern would take seconds
     return b"".join(
         piece if _WORD.fullmatch(piece) else b"(?:%b)" % b"|".join(_forms(piece)) for piece in _PIECE.findall(secret)
     )

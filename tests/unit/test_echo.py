@@ -46,6 +46,11 @@ def test_a_header_with_spaces_in_a_url():
     assert masked("?auth=Bearer+abcdefgh", values=("Bearer abcdefgh",)) == f"?auth={MASK}"
 
 
+def test_a_long_one():
+    for token in (500 * "a/", 3000 * "a.b/"):
+        assert masked(f"no: {token.upper()}", values=(f"Bearer {token}",)) == f"no: {MASK}"
+
+
 def test_each_value_of_a_query_as_it_is_sent_and_as_it_is_meant():
     url = "https://a.example/hook?shop=north-star&token=s3cret%2Fvalue&plain-token&n=1"
     for said in (
