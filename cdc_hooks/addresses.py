@@ -28,6 +28,8 @@ _TABLE = {
     "127.0.0.0/8": "loopback",
     "168.63.129.16/32": _METADATA,  # Azure
     "169.254.0.0/16": "link-local",
+    "169.254.0.23/32": _METADATA,  # Tencent Cloud
+    "169.254.42.42/32": _METADATA,  # Scaleway
     "169.254.169.254/32": _METADATA,  # nearly all clouds
     "169.254.170.2/32": _METADATA,  # credentials of AWS containers
     "169.254.170.23/32": _METADATA,  # likewise, in Kubernetes
@@ -68,11 +70,14 @@ _TABLE = {
     "3fff::/20": "for documentation",
     "5f00::/16": "for segment routing",
     "fc00::/7": "private",
+    "fd00:42::42/128": _METADATA,  # Scaleway
+    "fd00:a9fe:a9fe::1/128": _METADATA,  # Akamai
     "fd00:c1::a9fe:a9fe/128": _METADATA,  # Oracle Cloud
     "fd00:ec2::23/128": _METADATA,  # credentials of AWS containers in Kubernetes
     "fd00:ec2::254/128": _METADATA,  # AWS
     "fd20:ce::254/128": _METADATA,  # Google Cloud
     "fe80::/10": "link-local",
+    "fe80::a9fe:a9fe/128": _METADATA,  # OpenStack
     "fec0::/10": "site-local",
     "ff00::/8": "multicast",
 }
@@ -152,7 +157,7 @@ class Listener:
         """From ``metrics.listen``: ``127.0.0.1:9464``, ``[::1]:9464``, ``:9464``."""
         host, _, port = listen.rpartition(":")
         try:
-            address = ip_address(host.strip("[]"))
+            address = _plain(ip_address(host.strip("[]")))
         except ValueError:
             return cls(None, int(port))
         return cls(None if address.is_unspecified else address, int(port))
@@ -167,10 +172,14 @@ class Listener:
 
 def _reached(address: Address) -> Address:
     """The system takes an IPv4 address in an IPv6 one as what it is, and the unspecified address as its own."""
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = _plain(address)
     if address.is_unspecified:
         return ip_address("127.0.0.1" if address.version == 4 else "::1")
     return address
+
+
+def _plain(address: Address) -> Address:
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 @dataclass(frozen=True)

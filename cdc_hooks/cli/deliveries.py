@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -168,10 +169,11 @@ def _written(output: Path | None) -> Iterator[IO[str]]:
         yield sys.stdout
         return
     try:
-        file = output.open("w", encoding="utf-8", newline="")
+        # A new file is for its owner alone: bodies are other people's rows.
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
         raise ConfigError(f"{output} cannot be written: {error.strerror}", hint="name another --output") from error
-    with file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
         yield file
 
 

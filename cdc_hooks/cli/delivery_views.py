@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc_hooks.cli.output import print_json, print_table
+from cdc_hooks.cli.output import print_json, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def readable(body: bytes) -> str | None:
         return None
     if "\0" in text:
         return None
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text)
 
 
 def body_data(body: bytes | None) -> dict[str, str] | None:
@@ -125,7 +125,7 @@ def _facts(one: Found, more: Details) -> Iterator[tuple[str, str]]:
     yield "webhook", one.webhook
     yield "message id", one.message_id
     yield "what", f"{one.event_count} of {one.action} in {one.table_name}: {events}"
-    rows = [json.dumps(key, ensure_ascii=False) for key in _rows(one)]
+    rows = [printable(json.dumps(key, ensure_ascii=False)) for key in _rows(one)]
     if rows:
         left_out = f", and {len(rows) - _SHOWN_ROWS} more (--json)" if len(rows) > _SHOWN_ROWS else ""
         yield "rows", ", ".join(rows[:_SHOWN_ROWS]) + left_out

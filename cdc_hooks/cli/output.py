@@ -55,6 +55,11 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
 
 
+def printable(text: str) -> str:
+    """A stranger's text, or a row's, without what would steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def ago(seconds: float | None) -> str:
     """A time span as one looks at it: ``40 s``, ``3 min``, ``5 h``, ``12 d``."""
     if seconds is None:

@@ -11,7 +11,7 @@ import click
 
 from cdc_hooks.assembly import wanted
 from cdc_hooks.cli.connect import admin_dsn, connected
-from cdc_hooks.cli.output import print_json
+from cdc_hooks.cli.output import print_json, printable
 from cdc_hooks.config.redact import MASK, show_url
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.sign import fingerprint
@@ -126,7 +126,7 @@ class _Shown:
         click.echo(f"{method} {show_url(target)} {version}")
         for name, value in self._headers.items():
             click.echo(f"{name}: {value}")
-        click.echo(f"\n{_shortened(indented(self._trial.message.body.decode()))}\n")
+        click.echo(f"\n{_shortened(printable(indented(self._trial.message.body.decode())))}\n")
 
     def as_data(self, outcome: Outcome | None, verdict: Verdict | None, hint: str | None) -> dict[str, Any]:
         """All of it, for scripts."""
@@ -191,7 +191,7 @@ def _text(body: bytes) -> str | None:
         if error.start < len(body) - 3:  # else a character that was cut in two
             return None
         text = body[: error.start].decode()
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text)
 
 
 def _shortened(text: str) -> str:

@@ -101,7 +101,9 @@ def given_or_from_file(given: object, info: ValidationInfo) -> object:
 
 
 def resolve(given: object, info: ValidationInfo) -> object:
-    """A path, relative to the directory of the configuration file."""
+    """A path, relative to the directory of the configuration file. ValueError for what is no path, without it."""
+    if isinstance(given, str) and ("-----BEGIN " in given or not given.isprintable()):
+        raise ValueError("a file's path is wanted here, not what is in the file")
     if not isinstance(given, (str, Path)) or not str(given):
         return given
     return Path((info.context or {}).get("directory", ".")) / given
@@ -115,7 +117,13 @@ def _read(given: object, info: ValidationInfo) -> object:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        if Path(str(given)).is_absolute() or isinstance(error, PermissionError | IsADirectoryError):
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        # Without what was given: it may be the secret itself, where its file was meant.
+        raise ValueError(
+            f"the file cannot be read: {error.strerror}; a path is wanted here, not the secret itself; "
+            f"where it begins without a '/', it is looked for from the directory {resolve('.', info)} on"
+        ) from None
     if len(content) > _LARGEST_FILE_BYTES:
         raise ValueError(f"{path} is larger than {_LARGEST_FILE_BYTES} bytes: not a secret")
     try:

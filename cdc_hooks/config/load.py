@@ -136,7 +136,8 @@ def _valid(entries: object, model: type[Model], context: dict[str, Any]) -> dict
         except ValidationError as error:
             wrong = {str(detail["loc"][0]) for detail in error.errors(include_url=False) if detail["loc"]}
             with suppress(ValidationError):
-                usable = {key: value for key, value in (entry or {}).items() if key not in wrong}
+                given = entry if isinstance(entry, dict) else {}
+                usable = {key: value for key, value in given.items() if key not in wrong}
                 valid[name] = model.model_validate(usable | {key: _STAND_INS[key] for key in wrong & _STAND_INS.keys()})
     return valid
 

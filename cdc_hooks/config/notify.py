@@ -46,7 +46,7 @@ def _address(text: str) -> str:
 
 def _smtp_host(text: str) -> str:
     if not _SMTP_HOST.fullmatch(text) or len(text) > 253:
-        raise ValueError(f"{text!r} is not a host; write its name or address, and its port as port: …")
+        raise ValueError("this is not a host; write its name or address alone, its port as port: …, a login as user: …")
     return text
 
 

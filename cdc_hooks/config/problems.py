@@ -35,10 +35,10 @@ def show_place(place: Place) -> str:
 
 
 def show_key(key: str) -> str:
-    """A key as it was given, up to a colon or an equals sign: what follows is a value, perhaps a secret one, that a
-    missing space has made part of the key.
+    """A key as it was given, up to a colon, an equals sign or a space: what follows is a value, perhaps a secret one,
+    that a missing space or colon has made part of the key.
     """
-    found = re.search(r"[:=]", key)
+    found = re.search(r"[:=\s]", key)
     return f"{key[: found.end()]}…" if found else key
 
 

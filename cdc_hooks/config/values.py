@@ -94,7 +94,10 @@ def tables_by_name(given: object) -> object:
 
 
 def _url(url: str) -> str:
-    """An absolute http or https URL. The messages leave the URL out: its path or query may be a secret."""
+    """An absolute http or https URL, its scheme in small letters.
+
+    The messages leave the URL out: its path or query may be a secret.
+    """
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("a URL has only printable ASCII characters and no spaces; percent-encode the others")
     if "://" not in url:
@@ -113,7 +116,7 @@ def _url(url: str) -> str:
     if parts.fragment:
         raise ValueError("the URL has a fragment (#…), which is never sent; leave it out")
     literal(host)  # which may refuse
-    return url
+    return parts.scheme + url[len(parts.scheme) :]  # whether it is http:// is asked of its first letters
 
 
 def _proxy(url: str) -> str:

@@ -12,7 +12,8 @@ from yarl import URL
 
 from cdc_hooks import __version__
 from cdc_hooks.addresses import literal
-from cdc_hooks.config.redact import MASK, show_url
+from cdc_hooks.config.redact import show_url
+from cdc_hooks.deliver.echo import Echo
 from cdc_hooks.deliver.faults import plain, translate
 from cdc_hooks.deliver.http1 import Connection, Pool
 from cdc_hooks.deliver.outcome import Failure, Outcome
@@ -37,7 +38,6 @@ _DRAINED_S = 2.0
 _GRACE_S = 0.05
 _KEPT_HEADERS = 32
 _LONGEST_NAME = 500
-_SHORTEST_SECRET = 8
 _FRAMING = frozenset(
     {"host", "connection", "keep-alive", "proxy-connection", "upgrade", "expect", "te", "trailer"}
     | {"content-length", "transfer-encoding"}
@@ -79,8 +79,9 @@ class Sender:
         trust = Trust(Files(ca_file, client_cert_file, client_key_file)) if secure else None
         # What is not encrypted is for the proxy to read, which sends on what it likes; else it sees but a tunnel.
         self._reader = None if secure else proxy
-        self._secrets = _secrets(url, headers or {})
-        self._head = request + _lines(_fixed(headers or {}) | (self._reader.headers() if self._reader else {}))
+        for_proxy = self._reader.headers() if self._reader else {}
+        self._echo = Echo(url, [*(headers or {}).values(), *for_proxy.values()])
+        self._head = request + _lines(_fixed(headers or {}) | for_proxy)
         self._total_timeout_s = total_timeout_s
         self._max_connections = max_connections
         self._places = asyncio.Semaphore(max_connections)
@@ -110,7 +111,7 @@ class Sender:
         if self._reader is not None and answer.status == WANTS_CREDENTIALS:
             failed = self._reader.fails(refusal(WANTS_CREDENTIALS))
             return Outcome(error=failed.failure, detail=failed.detail, duration_s=duration)
-        return _outcome(answer, duration, self._secrets)
+        return _outcome(answer, duration, self._echo)
 
     def head(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """All that is sent before the body: the request line and the headers, with what is secret in them."""
@@ -245,25 +246,11 @@ def _header(name: str, value: str) -> tuple[str, str]:
     return name, show_url(value) if name == "location" else value
 
 
-def _secrets(url: str, configured: Mapping[str, str]) -> tuple[bytes, ...]:
-    """What a receiver that echoes requests would show: the values of headers, their words, and the URL's query."""
-    said = {word for value in configured.values() for word in (value, *value.split())} | {URL(url).raw_query_string}
-    return tuple(sorted((one.encode() for one in said if len(one) >= _SHORTEST_SECRET), key=len, reverse=True))
-
-
-def _masked(said: bytes, secrets: tuple[bytes, ...]) -> bytes:
-    for secret in secrets:
-        if secret in said:
-            said = said.replace(secret, MASK.encode())
-    return said
-
-
-def _outcome(answer: Answer, duration_s: float, secrets: tuple[bytes, ...]) -> Outcome:
-    status = answer.status
+def _outcome(answer: Answer, duration_s: float, echo: Echo) -> Outcome:
+    status, complete = answer.status, answer.ended and not answer.cut
     # Names are ASCII, or the parser would have refused them.
     headers = [
-        _header(name.decode().lower(), _masked(value, secrets).decode(errors="replace"))
-        for name, value in answer.headers
+        _header(name.decode().lower(), echo.masked(value).decode(errors="replace")) for name, value in answer.headers
     ]
     first = dict(reversed(headers))
     location = first.get("location")
@@ -273,8 +260,8 @@ def _outcome(answer: Answer, duration_s: float, secrets: tuple[bytes, ...]) -> O
         status=status,
         error=Failure.REDIRECT if followable else None,
         headers=tuple([(name[:_LONGEST_NAME], plain(value)) for name, value in headers[:_KEPT_HEADERS]]),
-        body=_masked(bytes(answer.body), secrets) if answer.body else b"",
-        complete=answer.ended and not answer.cut,
+        body=echo.masked(bytes(answer.body), cut=not complete),
+        complete=complete,
         retry_after=None if retry_after is None else plain(retry_after),
         location=None if location is None else plain(location, longest=2048),
         duration_s=duration_s,

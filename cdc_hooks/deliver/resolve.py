@@ -15,6 +15,7 @@ from cdc_hooks.addresses import Address, Rules, literal
 from cdc_hooks.deliver.faults import NoConnection, plain
 from cdc_hooks.deliver.outcome import Failure
 
+MOST_ADDRESSES = 64
 Resolver = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """From a host and a port to addresses, as those of ``socket.getaddrinfo``. Raises OSError and NoConnection."""
 LookUp = Callable[[str, int], Sequence[AddrInfoType]]
@@ -81,10 +82,14 @@ class Lookups:
 
 
 def vetted(rules: Rules, resolver: Resolver) -> Resolver:
-    """The same resolver, which raises NoConnection where the rules refuse any of its answers."""
+    """The same resolver, which raises NoConnection where the rules refuse any of its answers.
+
+    Of very many answers it gives the first ones, and looks at no others: with thousands of them a stranger's DNS would
+    hold up all webhooks at each connection.
+    """
 
     async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
-        found = await resolver(host, port)
+        found = (await resolver(host, port))[:MOST_ADDRESSES]
         for _, _, _, _, to in found:
             why = rules.refusal(host, ip_address(to[0]), to[1], is_ours)
             if why is not None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import ExcInfo, Processor
+    from types import TracebackType
+
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 _LONGEST_WORDS = 300
 
@@ -61,11 +63,23 @@ def configure(level: str = "info", form: Literal["json", "console", "auto"] = "a
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[_first_line, *before, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    sys.excepthook = _crashed
+
+
+def _first_line(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Of what a library says, as of an error: asyncio goes on with all that an error says which nobody waited for."""
+    event["event"] = str(event["event"]).partition("\n")[0][:_LONGEST_WORDS]
+    return event
+
+
+def _crashed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Python's own way would print all that the error says."""
+    structlog.get_logger().critical("crashed", exc_info=(kind, error, traceback))
 
 
 def _for_machines() -> list[Processor]:

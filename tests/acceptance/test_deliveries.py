@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import signal
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -424,6 +425,7 @@ def test_deliveries_are_exported_as_json_lines_and_as_csv(shop, tmp_path):
     path = tmp_path / "deliveries.csv"
     done = shop.run("deliveries", "export", "--format", "csv", "--output", str(path))
     assert done.stdout == ""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["message_id"] for row in rows] == [arrival.id for arrival in inbox.arrivals]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from cdc_hooks.config import Config
 from cdc_hooks.config.load import parse
+from cdc_hooks.config.redact import MASK
 from cdc_hooks.model import Cause
 from cdc_hooks.ops.metrics import Metrics
 from cdc_hooks.ops.notices import Notices
@@ -95,6 +97,33 @@ def test_the_wrong_password(authority: trustme.CA, ca_file: Path) -> None:
     assert "535" in failed.why
     assert failed.for_good
     assert not box.mails
+
+
+@pytest.mark.parametrize("way", ["PLAIN", "LOGIN"])
+def test_a_server_that_repeats_the_login(way: str) -> None:
+    async def repeats(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        stream.write(b"220 welcome\r\n")
+        while line := (await reader.readline()).decode().strip():
+            if line.startswith("EHLO"):
+                stream.write(f"250-mail.example\r\n250 AUTH {way}\r\n".encode())
+            elif line == f"AUTH LOGIN {base64.b64encode(b'cdc').decode()}":
+                stream.write(b"334 UGFzc3dvcmQ6\r\n")
+            else:
+                stream.write(f'500 5.5.1 Command unrecognized: "{line}"\r\n'.encode())
+
+    async def run() -> str:
+        async with listening_at(repeats) as port:
+            email = configured(port, host="127.0.0.1", user="cdc", password=PASSWORD).notify.email
+            assert email is not None
+            with pytest.raises(NotSent) as failed:
+                await to_email(email, "db-1")([PAUSED])
+            return failed.value.why
+
+    why = asyncio.run(run())
+    assert "Command unrecognized" in why
+    assert MASK in why
+    for told in (PASSWORD, f"\0cdc\0{PASSWORD}"):
+        assert base64.b64encode(told.encode()).decode() not in why
 
 
 def test_nothing_goes_to_a_server_without_starttls_if_it_is_wanted() -> None:

@@ -15,7 +15,7 @@ from cdc_hooks.addresses import Rules
 from cdc_hooks.deliver.faults import NoConnection
 from cdc_hooks.deliver.outcome import Failure
 from cdc_hooks.deliver.policy import classify
-from cdc_hooks.deliver.resolve import Lookups, is_ours, vetted
+from cdc_hooks.deliver.resolve import MOST_ADDRESSES, Lookups, is_ours, vetted
 from cdc_hooks.errors import ConfigError
 from tests.acceptance.posting import LONG_S, SECRET, SHORT_S, post, sender, with_sender
 from tests.receivers import Receiver, answer
@@ -94,6 +94,16 @@ def test_what_is_allowed_is_connected_to_by_its_name() -> None:
 def test_a_name_that_is_allowed_may_resolve_to_anything() -> None:
     (outcome,), _ = attempts(Rules.of(("receiver.example",), None), answers(["127.0.0.1"]))
     assert outcome.ok
+
+
+def test_of_very_many_answers_the_first_ones_are_vetted_and_used() -> None:
+    async def run(found: list[str]) -> list[str]:
+        return [to[0] for *_, to in await vetted(NOTHING, answers(found))("receiver.example", 443)]
+
+    public = [f"1.1.{number // 256}.{number % 256}" for number in range(4000)]
+    assert asyncio.run(run([*public, "10.0.0.5"])) == public[:MOST_ADDRESSES]
+    with pytest.raises(NoConnection, match=r"resolves to 10\.0\.0\.5"):
+        asyncio.run(run([*public[: MOST_ADDRESSES - 1], "10.0.0.5", *public]))
 
 
 def test_a_name_is_vetted_again_for_each_connection() -> None:

@@ -248,6 +248,23 @@ def test_407_to_a_request_in_the_clear_is_the_proxys() -> None:
     assert "other credentials than proxy_auth gives it" in classify(outcome)
 
 
+def test_a_page_of_the_proxys_that_repeats_its_credentials_is_masked() -> None:
+    async def run() -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: %d\r\n\r\n%b" % (len(head), head))
+            await reader.read()
+
+        async with ForwardProxy(talk=echo) as proxy:
+            to = sender("http://receiver.invalid/hook", proxy=proxy.at(AUTHORIZATION))
+            outcome = await post(to)
+            await to.aclose()
+        assert outcome.status == 502
+        assert b"proxy-authorization: **********\r\n" in outcome.body
+
+    asyncio.run(run())
+
+
 def test_what_the_receiver_does_wrong_is_not_the_proxys(authority: trustme.CA, ca_file: Path) -> None:
     async def run() -> None:
         tls = serving(authority, "other.example")

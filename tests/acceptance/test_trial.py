@@ -158,7 +158,7 @@ def test_a_real_row(shop: Site, key: str) -> None:
 
 def test_a_given_row_needs_no_database(shop: Site) -> None:
     path = shop.directory / "row.json"
-    path.write_text('{\n  "Order": 7,\n  "price": 1.50\n}\n')
+    path.write_text('{\n  "Order": 7,\n  "line": "\u202ea\x9b31m",\n  "price": 1.50\n}\n')
     with receiver_in_thread(secret=SECRET) as receiver:
         configure(shop, receiver.url, dsn=f"host=127.0.0.1 port={free_port()} dbname=gone")
         done = shop.run("test", "w", "--data", str(path), "--action", "delete")
@@ -175,7 +175,8 @@ def test_a_given_row_needs_no_database(shop: Site) -> None:
     [request] = receiver.requests
     assert request.json["action"] == "delete"
     assert b'"rowId":0,' in request.body
-    assert b'"data":{"Order":7,"price":1.50}}' in request.body
+    assert '"data":{"Order":7,"line":"\u202ea\x9b31m","price":1.50}}'.encode() in request.body
+    assert '"line": "\N{REPLACEMENT CHARACTER}a\N{REPLACEMENT CHARACTER}31m"' in done.stdout  # for a terminal
     assert piped.returncode == 2
     assert piped.stderr.startswith("standard input:1: not JSON: ")
     assert gone.returncode == 1

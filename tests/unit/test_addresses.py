@@ -226,6 +226,11 @@ def test_what_is_allowed(address, allow):
         ("169.254.169.254", ["169.254.0.0/16"]),
         ("100.100.100.200", ["100.64.0.0/10"]),
         ("fd00:ec2::254", ["fd00::/8"]),
+        ("169.254.42.42", ["169.254.0.0/16"]),
+        ("169.254.0.23", ["169.254.0.0/16"]),
+        ("fd00:42::42", ["fd00::/8"]),
+        ("fd00:a9fe:a9fe::1", ["fd00::/8"]),
+        ("fe80::a9fe:a9fe%eth0", ["fe80::/10"]),
         ("168.63.129.16", ["0.0.0.0/0"]),
     ],
 )
@@ -253,6 +258,9 @@ def test_a_name_is_allowed_however_it_is_written(host):
         ("0.0.0.0:9464", "127.0.0.1", everybodys, True),
         ("[::]:9464", "::1", everybodys, True),
         ("localhost:9464", "127.0.0.1", everybodys, True),
+        ("[::ffff:127.0.0.1]:9464", "127.0.0.1", nobodys, True),
+        ("[::ffff:127.0.0.1]:9464", "::ffff:127.0.0.1", nobodys, True),
+        ("[::ffff:0.0.0.0]:9464", "127.0.0.2", everybodys, True),
     ],
 )
 def test_our_own_listener_is_refused_whatever_is_allowed(listen, address, is_ours, is_it):

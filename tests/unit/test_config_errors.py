@@ -52,7 +52,11 @@ def test_the_file_is_right_without_changes():
         ("database", "database: {dsn: ''}", "database.dsn: the value is empty"),
         ("database", "database: {dsn: 'host=a wrong'}", "database.dsn: not a connection string; write postgresql://"),
         ("database", "database: {dsn: 'postgres//u:p@h/d'}", "database.dsn: not a connection string"),
-        ("database", "database: {dsn: dbname=a, dsn_file: f}", "database.dsn_file: f cannot be read: No such file"),
+        (
+            "database",
+            "database: {dsn: dbname=a, dsn_file: f}",
+            "database.dsn_file: the file cannot be read: No such file",
+        ),
         ("database", "database: {dsn: dbname=a, dsn_file: /dev/null}", "database.dsn_file: /dev/null is empty"),
         ("database", "database: dbname=shop", "database: a mapping is wanted here"),
         ("database", "databse: {dsn: dbname=a}", "databse: unknown key; did you mean database?"),
@@ -86,7 +90,7 @@ def test_the_file_is_right_without_changes():
             "notify.email.to: this is not an e-mail",
         ),
         ("end", "notify: {email: {host: m, from: a@b, to: [a@b, a@b]}}", "notify.email.to: a@b is named twice"),
-        ("end", "notify: {email: {host: 'm:25', from: a@b, to: a@b}}", "notify.email.host: 'm:25' is not a host"),
+        ("end", "notify: {email: {host: 'm:25', from: a@b, to: a@b}}", "notify.email.host: this is not a host"),
         ("end", "notify: {email: {host: m, port: 0, from: a@b, to: a@b}}", "notify.email.port: at least 1 is wanted"),
         ("end", "notify: {email: {host: m, tls: ssl, from: a@b, to: a@b}}", "starttls, tls or none is wanted"),
         (
@@ -117,12 +121,13 @@ def test_the_file_is_right_without_changes():
         ("network", "network: {allow: 10.0.0.0/40}", "network.allow: '10.0.0.0/40' is neither a network"),
         ("network", "network: {allow: ['http://a']}", "network.allow[0]: 'http://a' is neither a network"),
         # a webhook
-        ("w", "  Bad Name:", "webhooks[Bad Name]: a webhook's name has 1 to 63 small letters"),
+        ("w", "  Bad Name:", "webhooks[Bad …]: a webhook's name has 1 to 63 small letters"),
         (
             "url",
             "    url: a.example/x",
             "webhooks.w.url: the URL has no scheme; did you forget https:// at its beginning?",
         ),
+        ("url", "    url: HTTP://a.example", "webhooks.w.url: http:// sends data and tokens in the clear"),
         ("url", "    url: http://a.example", "webhooks.w.url: http:// sends data and tokens in the clear"),
         ("url", "    url: ftp://a.example", "webhooks.w.url: the scheme is ftp; https is wanted"),
         ("url", "    url: https:///x", "webhooks.w.url: the URL has no host"),
@@ -143,7 +148,8 @@ def test_the_file_is_right_without_changes():
         ("secret", f"    secret: {{a: {PLAIN}}}", "webhooks.w.secret: a list is wanted here"),
         ("secret", "    secret: ${NONE}", "webhooks.w.secret: environment variable NONE is not set"),
         ("secret", "    secret: '${NONE'", "webhooks.w.secret: '${' begins a variable"),
-        ("secret", "    secret_file: nothere", "webhooks.w.secret_file: nothere cannot be read: No such file"),
+        ("secret", "    secret_file: nothere", "webhooks.w.secret_file: the file cannot be read: No such file"),
+        ("secret", "    secret_file: /nothere", "webhooks.w.secret_file: /nothere cannot be read: No such file"),
         ("secret", "    secret_file: /", "webhooks.w.secret_file: / cannot be read: Is a directory"),
         ("secret", "    secret_file: /dev/zero", "webhooks.w.secret_file: /dev/zero is larger than 65536 bytes"),
         ("tables", "    tables: {}", "webhooks.w.tables: name at least one"),
@@ -200,7 +206,7 @@ def test_the_file_is_right_without_changes():
             "webhooks.w.auth: give exactly one of bearer, basic and header, not bearer and header",
         ),
         ("more", '    auth: {bearer: "a\\nb"}', "webhooks.w.auth.bearer: a header's value has only printable ASCII"),
-        ("more", "    auth: {bearer_file: nothere}", "webhooks.w.auth.bearer_file: nothere cannot be read"),
+        ("more", "    auth: {bearer_file: nothere}", "webhooks.w.auth.bearer_file: the file cannot be read"),
         ("more", "    auth: {basic: {user: u}}", "webhooks.w.auth.basic.password: give password or password_file"),
         ("more", "    auth: {basic: {user: 'a:b', password: p}}", "webhooks.w.auth.basic.user: the user name of basic"),
         (
@@ -214,7 +220,7 @@ def test_the_file_is_right_without_changes():
             "CDC-Hooks-Test is set by cdc-hooks itself",
         ),
         ("more", '    headers: {X-A: "a\\r\\nb"}', "webhooks.w.headers.X-A: a header's value has only printable ASCII"),
-        ("more", "    headers: {'X A': a}", "webhooks.w.headers[X A]: 'X A' is not a header's name"),
+        ("more", "    headers: {'X A': a}", "webhooks.w.headers[X …]: 'X …' is not a header's name"),
         (
             "more",
             "    headers: {Content-Type: a}",
@@ -375,6 +381,11 @@ def test_no_cause_holds_a_secret():
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just words\n", "42\n"])
 def test_a_file_that_is_no_mapping(text):
     assert told(text) == ["config.yaml:1: a mapping is wanted here: keys with values"]
+
+
+def test_a_webhook_that_is_no_mapping():
+    text = "database: {dsn: dbname=a}\nwebhooks: {w: https://a.example}\n"
+    assert told(text) == ["config.yaml:2: webhooks.w: a mapping is wanted here: keys with values"]
 
 
 def test_nested_too_deeply():

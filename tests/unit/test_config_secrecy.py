@@ -83,6 +83,21 @@ FLOW = "database: {{dsn: dbname=a}}\nwebhooks: {{w: {{url: 'https://a.example', 
         ("secret=hunter22hunter22: x", "webhooks.w[secret=…]: unknown key"),
         ("headers: {X-Api-Key:hunter22: x}", "webhooks.w.headers[X-Api-Key:…]: 'X-Api-Key:…' is not a header's name"),
         ("auth: {'bearer: hunter22': x}", "webhooks.w.auth[bearer:…]: unknown key"),
+        ("headers: {X-Api-Key hunter22}", "webhooks.w.headers[X-Api-Key …]: 'X-Api-Key …' is not a header's name"),
+        ("auth: {bearer hunter22}", "webhooks.w.auth[bearer …]: unknown key"),
+        ("secret_file: whsec_hunter22", "webhooks.w.secret_file: the file cannot be read: No such file or directory"),
+        (
+            f"secret_file: whsec_{50 * 'hunter22'}",
+            "webhooks.w.secret_file: the file cannot be read: File name too long",
+        ),
+        ("secret_file: hunter22/hunter22", "webhooks.w.secret_file: the file cannot be read: No such file"),
+        ("auth: {bearer_file: [hunter22]}", "webhooks.w.auth.bearer_file: "),
+        ('client_cert_file: "BEGIN\\nhunter22"', "webhooks.w.client_cert_file: a file's path is wanted here, not what"),
+        ('ca_file: "BEGIN\\nhunter22"', "webhooks.w.ca_file: a file's path is wanted here, not what is in the file"),
+        (
+            "client_key_file: -----BEGIN PRIVATE KEY----- hunter22",
+            "webhooks.w.client_key_file: a file's path is wanted",
+        ),
         ("secret: 'hunter22:'", "webhooks.w.secret: the secret is too short"),
         ("secret: []", "webhooks.w.secret: the list is empty"),
     ],
@@ -91,6 +106,16 @@ def test_a_value_that_stuck_to_its_key_is_not_told(wrong, told):
     with pytest.raises(ConfigError) as caught:
         parse(FLOW.format(wrong=wrong), Path("c.yaml"), {})
     assert f"c.yaml:2: {told}" in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_mail_servers_login_in_its_host_is_not_told():
+    text = (
+        "database: {dsn: dbname=a}\nwebhooks: {}\n"
+        "notify: {email: {host: 'smtps://me:hunter22@mail.example', from: a@b.example, to: a@b.example}}"
+    )
+    with pytest.raises(ConfigError, match=r"notify\.email\.host: this is not a host") as caught:
+        parse(text, Path("c.yaml"), {})
     assert "hunter22" not in str(caught.value)
 
 

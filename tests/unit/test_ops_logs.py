@@ -99,6 +99,36 @@ except ExceptionGroup:
 """
 
 
+FORGOTTEN = """
+import asyncio, gc
+from cdc_hooks.ops import logs
+logs.configure("error", "{form}")
+
+async def fail():
+    raise ValueError("no such row\\nDETAIL:  Failing row contains (s3cret" + "-of-a-row).")
+
+async def main():
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+
+asyncio.run(main())
+asyncio.run(fail())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_error_that_nobody_caught_is_told_without_its_details(form):
+    code = FORGOTTEN.format(form=form)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Task exception was never retrieved" in done.stderr
+    assert "crashed" in done.stderr
+    assert done.stderr.count("no such row") == 2
+    assert "s3cret" not in done.stderr
+
+
 def test_the_level_decides():
     assert '"quiet"' in stderr("debug")
     assert '"told"' not in stderr("error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from aiosmtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseE
 
 from cdc_hooks.config import Email, NoticeWebhook, Tls
 from cdc_hooks.config.redact import MASK
+from cdc_hooks.deliver.echo import Echo
 from cdc_hooks.deliver.faults import plain
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.sign import sign
@@ -73,8 +75,7 @@ def to_email(email: Email, host: str) -> Send:
                 return await _hand_over(email, notices, host)
         except (SMTPException, OSError) as error:
             why, for_good = _why(error, email.timeout)
-            password = email.password.get_secret_value() if email.password else ""
-            raise NotSent(why.replace(password, MASK) if password else why, for_good=for_good) from None
+            raise NotSent(_without_login(why, email), for_good=for_good) from None
         except (CdcHooksError, ValueError) as error:
             raise NotSent(plain(str(error)), for_good=True) from None
 
@@ -105,6 +106,17 @@ async def _hand_over(email: Email, notices: Sequence[Notice], host: str) -> str:
         _hang_up(client)
     said = plain(f"answered: {answer}", longest=200)
     return said + "".join(f"; {address} was refused: {_answer(why)}" for address, why in refused.items())
+
+
+def _without_login(why: str, email: Email) -> str:
+    """A server that does not understand a command may repeat it: the password, as the ways to log in write it."""
+    if email.password is None:
+        return why
+    password = email.password.get_secret_value()
+    pair = f"\0{email.user}\0{password}"
+    forms = (base64.b64encode(form.encode()).decode() for form in (password, pair))
+    # It was shortened, and may end in the middle of one.
+    return Echo("", forms).masked(why.replace(password, MASK).encode(), cut=True).decode()
 
 
 def _hang_up(client: SMTP) -> None:
