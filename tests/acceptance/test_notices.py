@@ -237,13 +237,22 @@ def test_a_gap(shop: Site) -> None:
 )
 def test_the_disk_budget(shop: Site, rows: int, when_full: str, kind: str, says: str) -> None:
     shop.execute("CREATE TABLE files (id int PRIMARY KEY, content text)")
-    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+    sick = answer(503)
+    with receiver_in_thread(secret=SECRET, then=sick) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
         shop.configure(
             {"w": webhook(receiver.url, ["public.files"])},
             notify=to(ops),
             change_log={"max_bytes": "64MiB", "when_full": when_full},
         )
         shop.apply()
+        with leading(shop) as daemon:
+            daemon.terminate()
+            assert daemon.wait() == 0
+        # It stays behind, and reads nothing, which would keep what it reads from being dropped.
+        shop.execute(
+            "INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)"
+            " SELECT id, 100, 250, 'to be told first' FROM cdc_hooks.webhook"
+        )
         shop.execute(
             "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
             " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
@@ -251,10 +260,11 @@ def test_the_disk_budget(shop: Site, rows: int, when_full: str, kind: str, says:
         )
         if when_full == "drop_oldest":  # all but what is being written to
             shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
-        with leading(shop):
-            ops.wait(lambda: len(ops.requests) > 0)
-    assert [request.json["type"] for request in ops.requests] == [f"cdc_hooks.change_log.{kind}"]
-    assert says in ops.requests[0].json["data"]["what"]
+        with leading(shop) as daemon:
+            ops.wait(lambda: len(of_type(ops, f"cdc_hooks.change_log.{kind}")) == 1)
+            assert daemon.metric("cdc_hooks_change_log_dropped_total") == (when_full == "drop_oldest")
+    (told,) = [one.json for one in ops.requests if one.json["type"].startswith("cdc_hooks.change_log.")]
+    assert says in told["data"]["what"]
 
 
 def test_a_trial_says_what_was_answered(shop: Site) -> None:
