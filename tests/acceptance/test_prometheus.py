@@ -182,7 +182,7 @@ def test_every_panel_of_the_dashboard_has_data(shop, tmp_path):
     with leading(shop) as daemon, Prometheus(tmp_path, daemon._http.removeprefix("http://")) as prometheus:
 
         def all_have() -> bool:
-            shop.execute("INSERT INTO \"Orders\" SELECT coalesce(max(id), 0) + 1, 'x' FROM \"Orders\"")
+            shop.execute('INSERT INTO "Orders" SELECT coalesce(max(id), 0) + 1, \'x\' FROM "Orders"')
             for panel, expression in list(missing.items()):
                 if any(not math.isnan(value) for value in prometheus.query(expression).values()):
                     del missing[panel]
