@@ -80,7 +80,7 @@ def test_a_dead_letter_is_told_in_both_ways_and_what_comes_within_the_interval_i
     assert first.header("webhook-id") == said["id"]
     assert said["id"].startswith("msg_")
     assert said["data"]["webhook"] == "w"
-    assert "public.orders was given up on: " in said["data"]["what"]
+    assert "public.orders is a dead letter now: " in said["data"]["what"]
     assert "cdc-hooks deliveries" in said["data"]["hint"]
     assert said["data"]["host"]
     assert said["data"]["repeated"] == 0
