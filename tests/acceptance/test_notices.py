@@ -227,6 +227,35 @@ def test_a_gap(shop: Site) -> None:
     assert "after 100 up to 250" in said["data"]["what"]
 
 
+def fill(shop: Site, megabytes: int) -> None:
+    """Rows of a little less than a megabyte each, which cannot be compressed."""
+    shop.execute(
+        "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
+        " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
+        megabytes,
+    )
+
+
+def test_history_goes_before_anybody_is_alarmed(shop: Site) -> None:
+    shop.execute("CREATE TABLE files (id int PRIMARY KEY, content text)")
+    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+        shop.configure(
+            {"w": webhook(receiver.url, ["public.files"])},  # it begins after what is in the log
+            notify=to(ops),
+            change_log={"max_bytes": "64MiB", "when_full": "drop_oldest"},
+        )
+        shop.apply()
+        fill(shop, 80)
+        shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
+        with leading(shop) as daemon:
+            daemon.until("history_cut")
+            eventually(lambda: 0 < daemon.metric("cdc_hooks_change_log_bytes") < 64 << 20)
+            assert daemon.metric("cdc_hooks_change_log_dropped_total") == 0
+            assert not daemon.events("log_dropped")
+            assert shop.webhook_status("w")["gaps"] == 0
+    assert ops.requests == []
+
+
 @pytest.mark.parametrize(
     ("rows", "when_full", "kind", "says"),
     [
@@ -253,11 +282,7 @@ def test_the_disk_budget(shop: Site, rows: int, when_full: str, kind: str, says:
             "INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)"
             " SELECT id, 100, 250, 'to be told first' FROM cdc_hooks.webhook"
         )
-        shop.execute(
-            "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
-            " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
-            rows,
-        )
+        fill(shop, rows)
         if when_full == "drop_oldest":  # all but what is being written to
             shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
         with leading(shop) as daemon:
