@@ -119,6 +119,7 @@ def _policy(webhook: Webhook) -> Policy:
         retry_after_cap_s=retry.retry_after_cap,
         success=webhook.success_statuses,
         on_exhausted=retry.on_exhausted.value,
+        bisect=webhook.bisect,
         patience_s=None if breaker is None else breaker.longest_pause,
     )
 

@@ -114,10 +114,18 @@ class Chores:
         await self._watch.look(assembly.wanted(config))
 
     async def _keep_budget(self, log_bytes: int, services: Collection[Service], config: Config) -> int:
-        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then."""
+        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then.
+
+        What every webhook has got goes first: that is no loss, but of history.
+        """
         budget = config.change_log
         before = self._filled
         while budget.max_bytes is not None and log_bytes > budget.max_bytes:
+            cut = await self._keeper.cut_history() if budget.when_full is WhenFull.DROP_OLDEST else None
+            if cut is not None:
+                log_bytes, _ = await self._keeper.sizes()
+                log.warning("history_cut", partition=cut, bytes=log_bytes, max_bytes=budget.max_bytes)
+                continue
             dropped = await self._keeper.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
             if dropped is None:
                 log.error(
@@ -128,6 +136,7 @@ class Chores:
                 )
                 break
             log_bytes, _ = await self._keeper.sizes()
+            self._metrics.log_dropped.inc()
             log.error("log_dropped", partition=dropped, bytes=log_bytes, max_bytes=budget.max_bytes)
             what = f"it was above {rough_size(budget.max_bytes)}, and its oldest part was dropped"
             self._notices.tell(Cause.DISK_FULL, None, what, f"{_BEHIND}: it may have missed changes")

@@ -43,17 +43,24 @@ class Housekeeper:
     async def reclaim(self) -> list[int]:
         """Empty the partitions that nobody needs any more. Returns their slots."""
         slots = [slot for (slot,) in await self._all("reclaimable", history_s=self.history_s)]
-        return [slot for slot in slots if await self._reclaim(slot, force=False)]
+        return [slot for slot in slots if await self._reclaim(slot, self.history_s, force=False)]
+
+    async def cut_history(self) -> int | None:
+        """Empty the oldest partition that every webhook is past, of the kept history too. Returns its slot."""
+        for (slot,) in await self._all("reclaimable", history_s=0.0):
+            if await self._reclaim(slot, 0.0, force=False):
+                return int(slot)
+        return None
 
     async def drop_oldest(self) -> int | None:
         """Empty the oldest partition, acknowledged or not, and record the gaps. Returns its slot."""
         for (slot,) in await self._all("oldest_partition"):
-            if await self._reclaim(slot, force=True):
+            if await self._reclaim(slot, self.history_s, force=True):
                 return int(slot)
         return None
 
-    async def _reclaim(self, slot: int, *, force: bool) -> bool:
-        parameters = {"slot": slot, "history_s": self.history_s, "force": force}
+    async def _reclaim(self, slot: int, history_s: float, *, force: bool) -> bool:
+        parameters = {"slot": slot, "history_s": history_s, "force": force}
         (done,) = await self._one("reclaim", generation=self._lease.generation, **parameters)
         return bool(done)
 

@@ -134,7 +134,8 @@ class _Replaying:
         return 0
 
     def summary(self) -> str:
-        return f"{self._sent:,} changes in {self._requests:,} requests arrived"
+        changes, requests = ("" if number == 1 else "s" for number in (self._sent, self._requests))
+        return f"{self._sent:,} change{changes} in {self._requests:,} request{requests} arrived"
 
     def how_to_go_on(self) -> str:
         return f"; to go on: the same command with --after {self._last_event}" if self._last_event else ""

@@ -37,15 +37,18 @@ PRESETS: Mapping[Preset, Mapping[str, Any]] = {
         "timeout": {"connect": "5s", "total": "5s"},
         "retry": {"schedule": ["5s"], "on_exhausted": "drop"},
         "breaker": "off",
+        "bisect": "false",
     },
     Preset.FIVE_STRIKES: {
         "success": ["200", "201"],
         "retry": {"schedule": ["1m"], "max_attempts": "5", "on_exhausted": "pause"},
         "breaker": "off",
+        "bisect": "false",
     },
     Preset.PATIENT: {
         "retry": {"schedule": ["1m", "5m", "30m", "2h", "12h"], "on_exhausted": "dead_letter"},
         "breaker": "off",
+        "bisect": "false",
         "pause_after": "10",
     },
 }

@@ -194,7 +194,7 @@ class Webhook(Section):
     """Most requests a second. Not given: no limit."""
     timeout: Timeout = Timeout()
     preset: Preset | None = None
-    """Sets success, timeout, retry, breaker and pause_after to how known senders behave; what is given comes first."""
+    """Sets success, timeout, retry, breaker, bisect and pause_after as known senders do; what is given comes first."""
     success: Annotated[tuple[Statuses, ...], BeforeValidator(as_list), AfterValidator(not_empty)] = ("200-299",)
     """Which statuses mean that the batch has arrived: numbers and ranges."""
     partial_ack: bool = False
@@ -202,6 +202,8 @@ class Webhook(Section):
     retry: Retry = Retry()
     breaker: Annotated[Breaker | None, BeforeValidator(breaker_or_off)] = Breaker()
     """Holds back the whole webhook while its endpoint is sick; off for none."""
+    bisect: bool = True
+    """Whether a batch that is refused is halved, to set aside only the change to blame. With 413 it always is."""
     on_poison: OnPoison = OnPoison.CONTINUE
     """When a change is set aside: continue with the later ones of its row, or hold_row until it is resent."""
     pause_after: int | None = Field(default=None, ge=1)

@@ -58,6 +58,8 @@ class Policy:
     """A receiver cannot ask for a longer wait than this."""
     success: frozenset[int] = frozenset(range(200, 300))
     on_exhausted: OnExhausted = "dead_letter"
+    bisect: bool = True
+    """Whether to look for the change that is to blame. If not, a batch that is refused is a failure like all others."""
     patience_s: float | None = None
     """Where a breaker takes care of a sick endpoint: attempts that fail for it do not count, and the waits between them
     are at most this long. None: they count like all others."""
@@ -159,6 +161,10 @@ def decide(policy: Policy, history: History, outcome: Outcome, now: float, rando
     match fault:
         case Fault.GONE:
             return Pause(classify(outcome))
+        case Fault.SIZE if history.events > 1:
+            return Split()
+        case _ if not policy.bisect:
+            pass
         case Fault.CONTENT | Fault.SIZE:
             return Split() if history.events > 1 else GiveUp(classify(outcome), rejected=True)
         case Fault.UNCLEAR if history.events > 1 and (tried or (last and history.others_get_through)):

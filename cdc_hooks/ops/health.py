@@ -107,7 +107,7 @@ class Health:
         self._watched[webhook].metrics.gave_up(dropped=dropped)
         if not dropped:
             events = f"{message.event_count} change{'' if message.event_count == 1 else 's'}"
-            what = f"delivery {message.id} with {events} of {message.table} was given up on: {reason}"
+            what = f"delivery {message.id} with {events} of {message.table} is a dead letter now: {reason}"
             self._notices.tell(
                 Cause.DEAD_LETTER, webhook, what, "it is kept, until it is resent or deleted: cdc-hooks deliveries list"
             )

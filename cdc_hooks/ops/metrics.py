@@ -113,6 +113,11 @@ class Metrics:
             "cdc_hooks_change_log_max_bytes", "Disk budget of the change log; +Inf for none.", registry=registry
         )
         self.log_max_bytes.set(math.inf)
+        self.log_dropped = Counter(
+            "cdc_hooks_change_log_dropped",
+            "Partitions of the change log that were dropped before every webhook had got them, to keep the budget.",
+            registry=registry,
+        )
         self.log_rows = Gauge(
             "cdc_hooks_change_log_rows",
             "Rows in the change log: ids given out since the oldest one in it (an upper bound).",

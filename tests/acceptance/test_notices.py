@@ -80,7 +80,7 @@ def test_a_dead_letter_is_told_in_both_ways_and_what_comes_within_the_interval_i
     assert first.header("webhook-id") == said["id"]
     assert said["id"].startswith("msg_")
     assert said["data"]["webhook"] == "w"
-    assert "public.orders was given up on: " in said["data"]["what"]
+    assert "public.orders is a dead letter now: " in said["data"]["what"]
     assert "cdc-hooks deliveries" in said["data"]["hint"]
     assert said["data"]["host"]
     assert said["data"]["repeated"] == 0
@@ -227,6 +227,35 @@ def test_a_gap(shop: Site) -> None:
     assert "after 100 up to 250" in said["data"]["what"]
 
 
+def fill(shop: Site, megabytes: int) -> None:
+    """Rows of a little less than a megabyte each, which cannot be compressed."""
+    shop.execute(
+        "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
+        " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
+        megabytes,
+    )
+
+
+def test_history_goes_before_anybody_is_alarmed(shop: Site) -> None:
+    shop.execute("CREATE TABLE files (id int PRIMARY KEY, content text)")
+    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+        shop.configure(
+            {"w": webhook(receiver.url, ["public.files"])},  # it begins after what is in the log
+            notify=to(ops),
+            change_log={"max_bytes": "64MiB", "when_full": "drop_oldest"},
+        )
+        shop.apply()
+        fill(shop, 80)
+        shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
+        with leading(shop) as daemon:
+            daemon.until("history_cut")
+            eventually(lambda: 0 < daemon.metric("cdc_hooks_change_log_bytes") < 64 << 20)
+            assert daemon.metric("cdc_hooks_change_log_dropped_total") == 0
+            assert not daemon.events("log_dropped")
+            assert shop.webhook_status("w")["gaps"] == 0
+    assert ops.requests == []
+
+
 @pytest.mark.parametrize(
     ("rows", "when_full", "kind", "says"),
     [
@@ -237,24 +266,30 @@ def test_a_gap(shop: Site) -> None:
 )
 def test_the_disk_budget(shop: Site, rows: int, when_full: str, kind: str, says: str) -> None:
     shop.execute("CREATE TABLE files (id int PRIMARY KEY, content text)")
-    with receiver_in_thread(secret=SECRET) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
+    sick = answer(503)
+    with receiver_in_thread(secret=SECRET, then=sick) as receiver, receiver_in_thread(secret=OPS_SECRET) as ops:
         shop.configure(
             {"w": webhook(receiver.url, ["public.files"])},
             notify=to(ops),
             change_log={"max_bytes": "64MiB", "when_full": when_full},
         )
         shop.apply()
+        with leading(shop) as daemon:
+            daemon.terminate()
+            assert daemon.wait() == 0
+        # It stays behind, and reads nothing, which would keep what it reads from being dropped.
         shop.execute(
-            "INSERT INTO files SELECT n, (SELECT string_agg(md5(n::text || m::text), '')"
-            " FROM generate_series(1, 28000) m) FROM generate_series(1, %s) n",
-            rows,
+            "INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)"
+            " SELECT id, 100, 250, 'to be told first' FROM cdc_hooks.webhook"
         )
+        fill(shop, rows)
         if when_full == "drop_oldest":  # all but what is being written to
             shop.execute("SELECT setval('cdc_hooks.change_id', %s)", 3 << SEGMENT_BITS)
-        with leading(shop):
-            ops.wait(lambda: len(ops.requests) > 0)
-    assert [request.json["type"] for request in ops.requests] == [f"cdc_hooks.change_log.{kind}"]
-    assert says in ops.requests[0].json["data"]["what"]
+        with leading(shop) as daemon:
+            ops.wait(lambda: len(of_type(ops, f"cdc_hooks.change_log.{kind}")) == 1)
+            assert daemon.metric("cdc_hooks_change_log_dropped_total") == (when_full == "drop_oldest")
+    (told,) = [one.json for one in ops.requests if one.json["type"].startswith("cdc_hooks.change_log.")]
+    assert says in told["data"]["what"]
 
 
 def test_a_trial_says_what_was_answered(shop: Site) -> None:

@@ -264,6 +264,18 @@ def test_five_strikes(shop):
             eventually(lambda: letters(shop) == [], what="a delivery")
 
 
+@pytest.mark.parametrize("status", [400, 500])
+def test_five_strikes_of_a_batch_are_five_requests(shop, status):
+    with receiving(first_then(5, answer(status), answer())) as inbox:
+        prepare(shop, inbox.url, preset="five-strikes", retry={"schedule": ["10ms"]})
+        with leading(shop) as daemon:
+            insert(shop, 1, 8)
+            assert daemon.until("paused")["reason"] == f"given up on after 5 attempts: answered {status}"
+            assert [ids_of(one.request) for one in inbox.arrivals] == [set(range(1, 9))] * 5
+            assert shop.run("resume", "w").returncode == 0
+            inbox.until(8)
+
+
 def test_deliveries_that_are_given_up_on_in_a_row_pause_the_webhook(shop):
     with receiving(first_then(6, answer(500), answer())) as inbox:
         prepare(shop, inbox.url, concurrency=1, breaker="off", pause_after=3, retry={"schedule": ["10ms"], "jitter": 0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import urllib.parse
@@ -17,6 +18,7 @@ import yaml
 from cdc_hooks import __version__
 from cdc_hooks.demo.postgres import free_port
 from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, webhook
+from tests.acceptance.test_monitoring import DASHBOARD
 from tests.conftest import need
 from tests.receivers import answer, receiver_in_thread
 
@@ -163,6 +165,33 @@ def test_prometheus_sees_every_metric(shop, tmp_path):
         shop.execute(sell_again)
         eventually(lambda: prometheus.holds('cdc_hooks_changes_delivered_total{webhook="good"} == 171'))
         assert prometheus.query('count({__name__=~"cdc_hooks_.*"})') == before
+
+
+def test_every_panel_of_the_dashboard_has_data(shop, tmp_path):
+    need("prometheus", shutil.which("prometheus"))
+    panels = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+    filled = {"$__rate_interval": "10s", "$job": "cdc-hooks", "$instance": ".*", "$webhook": "good|bad"}
+    missing = {}
+    for panel in panels:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for variable, value in filled.items():
+                expression = expression.replace(variable, value)
+            missing[panel["title"], target["refId"]] = expression
+
+    with leading(shop) as daemon, Prometheus(tmp_path, daemon._http.removeprefix("http://")) as prometheus:
+
+        def all_have() -> bool:
+            shop.execute('INSERT INTO "Orders" SELECT coalesce(max(id), 0) + 1, \'x\' FROM "Orders"')
+            for panel, expression in list(missing.items()):
+                if any(not math.isnan(value) for value in prometheus.query(expression).values()):
+                    del missing[panel]
+            return not missing
+
+        try:
+            eventually(all_have)
+        except AssertionError:
+            raise AssertionError(f"nothing to show: {missing}") from None
 
 
 def test_promtool_finds_nothing_wrong_with_the_metrics(shop):

@@ -173,7 +173,7 @@ def test_a_replay_that_is_refused_says_where_to_go_on(shop, monkeypatch):
         inbox.then = answer()
         done = shop.run("replay", "w", "--from", begin, "--after", after, "--yes")
         assert done.returncode == 0, done.stderr
-        assert "10 changes in 1 requests arrived" in done.stdout
+        assert "10 changes in 1 request arrived" in done.stdout
         rows = [item["rowId"] for one in inbox.arrivals[before:] for item in one.items]
         assert rows == [*range(1, 21), *[n for _ in range(4) for n in range(21, 31)], *range(21, 31)]
 

@@ -206,6 +206,26 @@ def test_dropping_the_oldest_records_the_gap_of_those_behind(log_dsn: str) -> No
     run(main)
 
 
+def test_what_every_webhook_has_got_is_no_loss_but_of_history(log_dsn: str) -> None:
+    async def main() -> None:
+        async with open_log(log_dsn) as log:
+            ids = await register(log.connection, log.journal, {"behind": "now", "ahead": "now"})
+            keeper = Housekeeper(log.connection, log.lease, history_s=3600.0)
+            with psycopg.connect(log_dsn, autocommit=True) as writer:
+                append(writer, 1)
+                leave_segment(log_dsn, 3)
+                append(writer, 2)
+            await acknowledge(log, ids["ahead"])
+            assert await keeper.cut_history() is None  # one is behind
+            await acknowledge(log, ids["behind"])
+            assert await keeper.reclaim() == []  # it is history
+            assert await keeper.cut_history() == 0
+            assert await keeper.cut_history() is None
+            assert await log.journal.untold_gaps(ids["behind"]) == []
+
+    run(main)
+
+
 def test_space_comes_back_before_the_ring_is_round_whatever_the_history(log_dsn: str) -> None:
     async def main() -> None:
         async with open_log(log_dsn) as log:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
 
+from cdc_hooks.config.credentials import signing_key
 from cdc_hooks.config.webhook import Webhook
 from cdc_hooks.deliver.outcome import Outcome
 from cdc_hooks.deliver.policy import Fault, fault_of
+from cdc_hooks.deliver.sign import sign
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "receivers.md").read_text(encoding="utf-8")
@@ -28,6 +32,20 @@ def test_the_code_on_the_page_is_the_file(program):
     code = program.read_text(encoding="utf-8").rstrip()
     link = f"[receivers/{program.name}](receivers/{program.name}):\n\n"
     assert f"{link}```{LANGUAGES[program.suffix]}\n{code}\n```\n" in PAGE
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/receivers.md"])
+def test_the_request_that_is_shown_is_genuine(page):
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    ((head, shown),) = re.findall(r"```http\n(POST.*?)```\n\n```json\n(.*?)```", text, re.DOTALL)
+    headers = dict(re.findall(r"^(webhook-[a-z]+): (.+)$", head, re.MULTILINE))
+    body = re.sub(r'("(?:[^"\\]|\\.)*")|\s+', r"\1", shown)  # no spaces but in texts
+    keys = [signing_key(re.search(r"whsec_[\w+/=]+", PAGE)[0])]  # type: ignore[index]
+    assert sign(keys, headers["webhook-id"], int(headers["webhook-timestamp"]), body.encode()) == headers
+    said = json.loads(body)
+    assert said["id"] == headers["webhook-id"]
+    assert said["hmac"] == hmac.new(keys[0], said["id"].encode(), "sha256").hexdigest()
+    assert said["eventCount"] == len(said["items"])
 
 
 def rows_of_answers() -> dict[str, str]:
