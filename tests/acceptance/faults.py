@@ -12,7 +12,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -176,6 +176,9 @@ FAULTS: dict[str, Fault] = {
 class Patient:
     """A receiver with a fault. Healed, it answers 200 and keeps what came."""
 
+    host = "127.0.0.1"
+    """Where it listens."""
+
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.healed = False
@@ -232,9 +235,9 @@ class Patient:
 
 
 @contextmanager
-def hospital() -> Iterator[tuple[dict[str, Patient], Callable[[], None]]]:
-    """All patients in a thread of their own, by the names of their faults, and what heals them."""
-    patients = {name: Patient(fault) for name, fault in FAULTS.items()}
+def hospital(admitted: Mapping[str, Any] | None = None) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
+    """Patients in a thread of their own, by the names of their faults, and what heals them. Without any: all faults."""
+    patients = dict(admitted or {name: Patient(fault) for name, fault in FAULTS.items()})
     ready, done = threading.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -242,7 +245,7 @@ def hospital() -> Iterator[tuple[dict[str, Patient], Callable[[], None]]]:
         loops.append(asyncio.get_running_loop())
         servers = []
         for patient in patients.values():
-            servers.append(await asyncio.start_server(patient.connected, "127.0.0.1", 0, limit=2**20))
+            servers.append(await asyncio.start_server(patient.connected, patient.host, patient.port, limit=2**20))
             patient.port = servers[-1].sockets[0].getsockname()[1]
         ready.set()
         await asyncio.get_running_loop().run_in_executor(None, done.wait)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import suppress
-from pathlib import Path
 
 from tests.acceptance.faults import FAULTS, Patient, hospital
 from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
@@ -34,14 +32,6 @@ def wrong_so_far(daemon: Daemon, name: str) -> str | None:
     if not failed:
         return "no attempt has failed"
     return next((f"called {one!r}" for one in failed if fault.said not in one), None)
-
-
-def open_sockets(daemon: Daemon) -> int:
-    links = []
-    for number in Path(f"/proc/{daemon.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            links.append(str(number.readlink()))
-    return sum(link.startswith("socket:") for link in links)
 
 
 def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> None:
@@ -83,7 +73,7 @@ def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> 
             assert statistics.median(took) < 0.5
             assert daemon.metric("cdc_hooks_webhook_state", webhook="well", state="active") == 1
             assert daemon.peak_memory_bytes() < 250 * 2**20
-            assert open_sockets(daemon) < 2 * CONCURRENCY * len(FAULTS)
+            assert daemon.open_sockets() < 2 * CONCURRENCY * len(FAULTS)
             # Requests, successes whose bodies are read to their end, and what a receiver notices late.
             assert {name: p.most_open for name, p in patients.items() if p.most_open > 4 * CONCURRENCY} == {}
             letters = site.execute(
