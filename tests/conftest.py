@@ -34,6 +34,7 @@ HOW_TO_GET = {
     "faketime": "apt-get install faketime",
     "Go": "apt-get install golang-go",
     "PHP": "apt-get install php-cli",
+    "a network of one's own": "apt-get install iproute2, and run the tests as root",
 }
 _LEFT_OUT = " is not on this machine"
 _servers: dict[int, PostgresServer] = {}

@@ -178,6 +178,7 @@ class Patient:
 
     host = "127.0.0.1"
     """Where it listens."""
+    answer = _OK
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -195,9 +196,14 @@ class Patient:
         return f"http://127.0.0.1:{self.port}/hook"
 
     @property
+    def items(self) -> list[dict[str, Any]]:
+        """All that came since it was healed."""
+        return [item for body in list(self.bodies.values()) for item in json.loads(body)["items"]]
+
+    @property
     def events(self) -> set[str]:
         """Ids of the events that came since it was healed."""
-        return {item["eventId"] for body in list(self.bodies.values()) for item in json.loads(body)["items"]}
+        return {item["eventId"] for item in self.items}
 
     async def connected(self, reader: Reader, writer: Writer) -> None:
         self.connections += 1
@@ -230,7 +236,7 @@ class Patient:
             identity = next(line for line in head.decode("latin-1").split("\r\n") if line.startswith("webhook-id"))
             if self.bodies.setdefault(identity, body) != body:
                 self.contradictions.append(identity)
-            writer.write(_OK)
+            writer.write(self.answer)
             await writer.drain()
 
 

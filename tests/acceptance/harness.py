@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from psycopg.conninfo import make_conninfo
 
 from cdc_hooks.demo.postgres import free_port
@@ -220,10 +221,13 @@ class Daemon:
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample's value now; 0 if there is none."""
+        return sum(one.value for one in self.samples(name) if labels.items() <= one.labels.items())
+
+    def samples(self, *names: str) -> list[Sample]:
+        """All that have one of these names, as they are at one moment."""
         with urllib.request.urlopen(f"{self._http}/metrics", timeout=10) as response:
             text = response.read().decode()
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        return [one for family in text_string_to_metric_families(text) for one in family.samples if one.name in names]
 
     def ready(self) -> tuple[int, str]:
         """Status and text of /readyz; 0 while nothing listens yet."""

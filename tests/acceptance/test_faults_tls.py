@@ -138,7 +138,9 @@ def table(ours: trustme.CA, directory: Path) -> dict[str, Row]:
     now = datetime.now(UTC)
     good = ours.issue_cert("localhost")
     well, asking = server(good), server(good, clients_of=ours)
-    (directory / "right.pem").write_bytes(ours.issue_cert("cdc-hooks@shop.example").private_key_and_cert_chain_pem.bytes())
+    (directory / "right.pem").write_bytes(
+        ours.issue_cert("cdc-hooks@shop.example").private_key_and_cert_chain_pem.bytes()
+    )
     stranger = trustme.CA().issue_cert("cdc-hooks@shop.example").private_key_and_cert_chain_pem
     (directory / "wrong.pem").write_bytes(stranger.bytes())
     right, wrong = ({"client_cert_file": str(directory / name)} for name in ("right.pem", "wrong.pem"))
@@ -239,7 +241,7 @@ def test_every_fault_of_tls_is_called_by_its_name_and_all_arrives_when_it_is_hea
         configure()
         site.apply()
         with leading(site) as daemon:
-            write_beside(site, well, range(1, 101))
+            write_beside(site, well.until, range(1, 61))
             until_as_expected(site, daemon, expected)
             check_bounds(daemon, patients)
             # Nobody has heard anything but him who is trusted, and trusts.
@@ -249,7 +251,7 @@ def test_every_fault_of_tls_is_called_by_its_name_and_all_arrives_when_it_is_hea
             (tmp_path / "wrong.pem").write_bytes((tmp_path / "right.pem").read_bytes())  # without a reload
             configure(**{"client-missing": {"client_cert_file": str(tmp_path / "right.pem")}})
             daemon.reload()
-            write_beside(site, well, range(101, 151))
+            write_beside(site, well.until, range(61, 101))
             until_all_is_well(site, daemon, patients)
             assert not daemon.events("dead_letter")
             daemon.terminate()
