@@ -9,7 +9,6 @@ import ssl
 from cdc_hooks.deliver.http1 import BadAnswer
 from cdc_hooks.deliver.outcome import Failure
 
-
 # What getaddrinfo answers: its own texts do not say that they are about a name, or what the name servers said.
 _NAMES = {
     socket.EAI_NONAME: "there is no such name",

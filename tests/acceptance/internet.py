@@ -1,8 +1,7 @@
-"""A small internet of a test's own: public addresses that lead to this machine, and a name server that is told what to say.
+"""A small internet of a test's own: public addresses that lead to this machine, and a name server that says what it is told.
 
-It is a network namespace, in which nothing but a loopback interface is; it holds whatever the calling thread starts. The
-daemon and the commands see a resolv.conf of their own, in a mount namespace of theirs, and ask by way of the system's
-resolver.
+It is a network namespace with nothing but a loopback interface; whatever the calling thread starts is in it. The daemon
+and the commands see a resolv.conf of their own, in a mount namespace of theirs, and ask by way of the system's resolver.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def _ip(*args: str) -> None:
 
 
 def command(directory: Path) -> list[str]:
-    """What runs cdc-hooks so that it resolves names by the name server; the files for that are put into ``directory``."""
+    """What runs cdc-hooks so that it asks the name server; the files for that are put into ``directory``."""
     directory.mkdir()
     for name, content in _FILES.items():
         (directory / name).write_text(content)

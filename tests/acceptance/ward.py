@@ -61,8 +61,7 @@ class Look:
         }
 
     def kept(self, name: str) -> tuple[set[str], set[str], set[str]]:
-        """Of the webhook's deliveries that are in the ledger and not finished: their states, what they and their attempts
-        are called."""
+        """Of its unfinished deliveries in the ledger: their states, and what they and their attempts are called."""
         return self._kept.get(name, (set(), set(), set()))
 
 
