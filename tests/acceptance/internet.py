@@ -1,7 +1,7 @@
-"""A small internet of a test's own: public addresses that lead to this machine, and a name server that says what it is told.
+"""A small internet of a test's own: public addresses that lead to this machine, and a name server.
 
 It is a network namespace with nothing but a loopback interface; whatever the calling thread starts is in it. The daemon
-and the commands see a resolv.conf of their own, in a mount namespace of theirs, and ask by way of the system's resolver.
+and the commands ask by way of the system's resolver, with a resolv.conf of their own in a mount namespace of theirs.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from tests.acceptance.ward import (
 
 LOOPBACK, PRIVATE, METADATA = "127.0.0.1", "10.0.0.5", "169.254.169.254"
 HERE = "(the receiver's own address)"
+NO_WAY = "2606:2800:21f:dead::1"  # this machine has no route to it
 HASTY = {**OPTIONS, "timeout": {"connect": "500ms", "total": "10s"}}
 LONG = {**OPTIONS, "timeout": {"connect": "5s", "total": "10s"}}
 
@@ -96,18 +97,17 @@ TABLE = {
     "mixed-families": refused(["::1", HERE], "::1, which is loopback (::1/128)"),
     "black-hole": Row([PUBLIC_6], "no connection within 1 s", "timeout"),
     "black-hole-and-well": Row([PUBLIC_6, HERE], None),
+    "no-way-and-well": Row([NO_WAY, HERE], None),
     # Well at first: see the test.
     "rebinds": refused([HERE], _LOOPBACK),
     "kept": refused([HERE], _LOOPBACK),
 }
 OTHERS = {"well": OPTIONS, "turns": OPTIONS, "hasty": HASTY}
-SURE = ("black-hole-and-well", "rebinds", "kept")
+SURE = ("black-hole-and-well", "no-way-and-well", "rebinds", "kept")
 
 
 class Named(Patient):
     """At a public address of its own, which its name leads to when it is healed."""
-
-    port = 80
 
     def __init__(self, number: int, name: str) -> None:
         super().__init__(Fault(stays_silent, None))
@@ -172,12 +172,7 @@ def test_every_fault_of_names_is_called_by_its_name_and_all_arrives_when_it_is_h
         with leading(shop) as daemon:
             arrived = arriving(patients["well"])
             write_beside(shop, arrived, range(1, 31))
-            for name in SURE:
-                eventually(lambda name=name: len(rows_at(patients[name])) == 30, what=f"all at {name}")
-
-            for name in ("rebinds", "kept"):
-                names.names[host_of(name)] = [LOOPBACK]
-            rebound(shop, daemon, patients, arrived)
+            rebind(shop, daemon, patients, names)
             expected = {name: row.expected(name) for name, row in TABLE.items()}
             until_as_expected(shop, daemon, expected)
             # Who does not wait for the resolver to give up may yet be there when it does.
@@ -216,12 +211,16 @@ def check_says_so(shop: Site) -> None:
         assert said in checked.stdout, checked.stdout
 
 
-def rebound(shop: Site, daemon: Daemon, patients: dict[str, Named], arrived: Callable[[int], object]) -> None:
-    """Two names lead to loopback now. Who comes anew is refused; a connection that is kept goes on to where it went.
+def rebind(shop: Site, daemon: Daemon, patients: dict[str, Named], names: NameServer) -> None:
+    """Two names lead to loopback from now on. Who comes anew is refused; a connection that is kept is not looked at.
 
     A third has been doing so in turns all the time: what is looked at is what is connected to.
     """
-    write_beside(shop, arrived, range(31, 61))
+    for name in ("rebinds", "kept"):
+        eventually(lambda name=name: len(rows_at(patients[name])) == 30, what=f"all at {name}")
+    for name in ("rebinds", "kept"):
+        names.names[host_of(name)] = [LOOPBACK]
+    write_beside(shop, arriving(patients["well"]), range(31, 61))
     assert len(rows_at(patients["rebinds"])) == 30
     eventually(lambda: len(rows_at(patients["kept"])) == 60, what="all at the kept connection")
     assert patients["kept"].connections == 1
