@@ -20,6 +20,7 @@ from typing import Any
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Conversation = Callable[[Reader, Writer], Awaitable[None]]
 
+_ESTABLISHED = 1  # TCP_ESTABLISHED of Linux
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 _BOMB = gzip.compress(gzip.compress(bytes(200 * 1024 * 1024)))
 
@@ -62,8 +63,11 @@ def redirects(status: int, location: str) -> Conversation:
     return answers(status, b"", f"location: {location}")
 
 
-async def stays_silent(_reader: Reader, _writer: Writer) -> None:
-    await asyncio.Event().wait()
+async def stays_silent(_reader: Reader, writer: Writer) -> None:
+    """Until the other side goes away, which is seen without reading."""
+    sock = writer.get_extra_info("socket")
+    while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED:
+        await asyncio.sleep(0.05)
 
 
 async def resets(_reader: Reader, writer: Writer) -> None:
@@ -89,10 +93,10 @@ async def answers_413_early(reader: Reader, writer: Writer) -> None:
     await asyncio.sleep(0.2)
 
 
-async def reads_head_only(reader: Reader, _writer: Writer) -> None:
+async def reads_head_only(reader: Reader, writer: Writer) -> None:
     await reader.readuntil(b"\r\n\r\n")
-    _writer.transport.pause_reading()
-    await asyncio.Event().wait()
+    writer.transport.pause_reading()
+    await stays_silent(reader, writer)
 
 
 async def takes_it_and_times_out(reader: Reader, writer: Writer) -> None:
