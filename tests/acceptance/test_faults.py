@@ -74,8 +74,8 @@ def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> 
             assert daemon.metric("cdc_hooks_webhook_state", webhook="well", state="active") == 1
             assert daemon.peak_memory_bytes() < 250 * 2**20
             assert daemon.open_sockets() < 2 * CONCURRENCY * len(FAULTS)
-            # Requests, successes whose bodies are read to their end, and what a receiver notices late. Who does not read
-            # never gets to the end of what was sent, which the system keeps for it.
+            # Requests, successes whose bodies are read to their end, and what a receiver notices late. Who does not
+            # read never gets to the end of what was sent, which the system keeps for it.
             crowded = {name for name, patient in patients.items() if patient.most_open > 4 * CONCURRENCY}
             assert crowded <= {"never-reads-the-body"}
             letters = site.execute(
