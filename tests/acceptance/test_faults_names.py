@@ -114,8 +114,7 @@ class Named(Patient):
         self.port = 80
         self.name = name
         self.host = public(number)
-        # What it is not to get it would get.
-        self.healed = True
+        self.healed = True  # from the beginning: what comes although it must not is seen
 
     @property
     def url(self) -> str:
