@@ -35,6 +35,7 @@ HOW_TO_GET = {
     "the right to mount": "run the tests as root",
     "Go": "apt-get install golang-go",
     "PHP": "apt-get install php-cli",
+    "a network of one's own": "apt-get install iproute2, and run the tests as root",
 }
 _LEFT_OUT = " is not on this machine"
 _servers: dict[int, PostgresServer] = {}

@@ -9,6 +9,39 @@ import ssl
 from cdc_hooks.deliver.http1 import BadAnswer
 from cdc_hooks.deliver.outcome import Failure
 
+# What getaddrinfo answers: its own texts do not say that they are about a name, or what the name servers said.
+_NAMES = {
+    socket.EAI_NONAME: "there is no such name",
+    socket.EAI_NODATA: "the name has no address",
+    socket.EAI_AGAIN: "the name servers do not answer, or only with an error",
+}
+_TO_BE_TRUSTED = "if it is to be trusted, give its authority's certificate in ca_file"
+_NAME_IT = "the URL needs a name that its certificate has"
+# What to do, by the code of a verification (X509_V_ERR_…).
+_VERIFYING = {
+    9: "check the clock of this machine",
+    10: "its owner has to renew it",
+    18: _TO_BE_TRUSTED,
+    19: _TO_BE_TRUSTED,
+    20: _TO_BE_TRUSTED,
+    21: _TO_BE_TRUSTED,
+    62: _NAME_IT,
+    64: _NAME_IT,
+}
+_OURS = "it does not take our certificate: check client_cert_file"
+# And by the reason that OpenSSL gives: what is not TLS at all, or the receiver's alert about our certificate.
+_TLS = {
+    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: check the port, and the https:// of the URL",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it may want a certificate of ours: check client_cert_file",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of ours: set client_cert_file",
+    "TLSV1_ALERT_UNKNOWN_CA": _OURS,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _OURS,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _OURS,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _OURS,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _OURS,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _OURS,
+}
+
 
 class NoConnection(Exception):
     """There is no connection; what kind of failure that is, and what to call it."""
@@ -43,16 +76,20 @@ def plain(text: str, longest: int = 500) -> str:
 
 
 def tls_words(error: ssl.SSLError) -> str:
-    """An error of TLS in words."""
+    """An error of TLS in words, with what to do where that is known."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return plain(f"certificate verify failed: {error.verify_message}")
-    return error.reason.lower().replace("_", " ") if error.reason else plain(str(error))
+        what = f"certificate verify failed: {plain(error.verify_message.removesuffix('.'))}"
+        advice = _VERIFYING.get(error.verify_code)
+    else:
+        what = error.reason.lower().replace("_", " ") if error.reason else plain(str(error))
+        advice = _TLS.get(error.reason or "")
+    return f"{what}; {advice}" if advice else what
 
 
 def words(error: BaseException) -> str:
     """An operating system's error by its number: the text differs between event loops."""
     if isinstance(error, socket.gaierror):
-        return plain((error.strerror or str(error)).lower())
+        return _NAMES.get(error.errno or 0) or plain((error.strerror or str(error)).lower())
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno).lower()
     # Who hangs up in the middle of a handshake is a ConnectionResetError without words.

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
+import struct
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +32,7 @@ _FORGOTTEN_BYTES = 64 * 1024
 _PIECE_BYTES = 128 * 1024
 # An answer other than 2xx to a body larger than this may have come before all of it was sent, and TLS hides that.
 _SURELY_SENT_BYTES = 16 * 1024
+_RESET = struct.pack("ii", 1, 0)
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _NO_ANSWER = "the connection was closed before an answer came"
 
@@ -142,8 +146,15 @@ class Connection(asyncio.Protocol):
         if self._closed_why is None:
             self._closed_why = why or ConnectionError("the connection was closed")
             self._parser = None
+            self._drop_unsent()
             self._abort()
             self._tell()
+
+    def _drop_unsent(self) -> None:
+        """Else the system would keep what a receiver does not read, and offer it for many minutes more."""
+        if self._transport.get_write_buffer_size():
+            with suppress(OSError):  # it is lost already
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     # What the transport calls.
 

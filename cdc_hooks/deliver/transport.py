@@ -57,7 +57,7 @@ async def connect(
     except OSError as error:
         if limit.expired():
             raise attempt.late(f"{round(max(time_s, 0), 3):g} s") from error
-        raise NoConnection(Failure.CONNECT, words(error)) from error
+        raise NoConnection(Failure.CONNECT, words(error) + attempt.where()) from error
 
 
 class _Attempt:
@@ -66,7 +66,7 @@ class _Attempt:
     def __init__(self, way: Way, new: Callable[[], Connection]) -> None:
         self._way = way
         self._new = new
-        self._resolving = self._at_the_proxy = False
+        self._resolving = self._at_the_proxy = self._in_tls = False
 
     async def run(self) -> Connection:
         way = self._way
@@ -75,6 +75,7 @@ class _Attempt:
         tls = way.trust.context() if way.trust else None
         # Certificates name hosts without the dot at their end.
         name = way.host.removesuffix(".") if tls else None
+        self._in_tls = tls is not None
         try:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
@@ -90,7 +91,14 @@ class _Attempt:
             return self._way.proxy.fails(f"no connection through it within {time}")
         if self._resolving:
             return NoConnection(Failure.TIMEOUT, f"{self._way.host} was not resolved within {time}")
+        if self._in_tls:
+            what = f"the TLS handshake was not over within {time}, although the connection was made"
+            return NoConnection(Failure.TIMEOUT, what)
         return NoConnection(Failure.TIMEOUT, f"no connection within {time}")
+
+    def where(self) -> str:
+        """What to add to the words of an error: it comes as no surprise only while there is no connection yet."""
+        return " in the TLS handshake" if self._in_tls else ""
 
     async def _straight(self) -> socket.socket:
         self._resolving = True

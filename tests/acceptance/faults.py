@@ -12,13 +12,14 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Conversation = Callable[[Reader, Writer], Awaitable[None]]
 
+_ESTABLISHED = 1  # TCP_ESTABLISHED of Linux
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 _BOMB = gzip.compress(gzip.compress(bytes(200 * 1024 * 1024)))
 
@@ -61,8 +62,11 @@ def redirects(status: int, location: str) -> Conversation:
     return answers(status, b"", f"location: {location}")
 
 
-async def stays_silent(_reader: Reader, _writer: Writer) -> None:
-    await asyncio.Event().wait()
+async def stays_silent(_reader: Reader, writer: Writer) -> None:
+    """Until the other side goes away, which is seen without reading."""
+    sock = writer.get_extra_info("socket")
+    while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED:
+        await asyncio.sleep(0.05)
 
 
 async def resets(_reader: Reader, writer: Writer) -> None:
@@ -88,10 +92,10 @@ async def answers_413_early(reader: Reader, writer: Writer) -> None:
     await asyncio.sleep(0.2)
 
 
-async def reads_head_only(reader: Reader, _writer: Writer) -> None:
+async def reads_head_only(reader: Reader, writer: Writer) -> None:
     await reader.readuntil(b"\r\n\r\n")
-    _writer.transport.pause_reading()
-    await asyncio.Event().wait()
+    writer.transport.pause_reading()
+    await stays_silent(reader, writer)
 
 
 async def takes_it_and_times_out(reader: Reader, writer: Writer) -> None:
@@ -192,6 +196,10 @@ FAULTS: dict[str, Fault] = {
 class Patient:
     """A receiver with a fault. Healed, it answers 200 and keeps what came."""
 
+    host = "127.0.0.1"
+    """Where it listens."""
+    answer = _OK
+
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.healed = False
@@ -208,9 +216,14 @@ class Patient:
         return f"http://127.0.0.1:{self.port}/hook"
 
     @property
+    def items(self) -> list[dict[str, Any]]:
+        """All that came since it was healed."""
+        return [item for body in list(self.bodies.values()) for item in json.loads(body)["items"]]
+
+    @property
     def events(self) -> set[str]:
         """Ids of the events that came since it was healed."""
-        return {item["eventId"] for body in list(self.bodies.values()) for item in json.loads(body)["items"]}
+        return {item["eventId"] for item in self.items}
 
     async def connected(self, reader: Reader, writer: Writer) -> None:
         self.connections += 1
@@ -243,14 +256,14 @@ class Patient:
             identity = next(line for line in head.decode("latin-1").split("\r\n") if line.startswith("webhook-id"))
             if self.bodies.setdefault(identity, body) != body:
                 self.contradictions.append(identity)
-            writer.write(_OK)
+            writer.write(self.answer)
             await writer.drain()
 
 
 @contextmanager
-def hospital() -> Iterator[tuple[dict[str, Patient], Callable[[], None]]]:
-    """All patients in a thread of their own, by the names of their faults, and what heals them."""
-    patients = {name: Patient(fault) for name, fault in FAULTS.items()}
+def hospital(admitted: Mapping[str, Any] | None = None) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
+    """Patients in a thread of their own, by the names of their faults, and what heals them. Without any: all faults."""
+    patients = dict(admitted or {name: Patient(fault) for name, fault in FAULTS.items()})
     ready, done = threading.Event(), threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -258,7 +271,7 @@ def hospital() -> Iterator[tuple[dict[str, Patient], Callable[[], None]]]:
         loops.append(asyncio.get_running_loop())
         servers = []
         for patient in patients.values():
-            servers.append(await asyncio.start_server(patient.connected, "127.0.0.1", 0, limit=2**20))
+            servers.append(await asyncio.start_server(patient.connected, patient.host, patient.port, limit=2**20))
             patient.port = servers[-1].sockets[0].getsockname()[1]
         ready.set()
         await asyncio.get_running_loop().run_in_executor(None, done.wait)

@@ -13,8 +13,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,6 +22,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from psycopg.conninfo import make_conninfo
 
 from cdc_hooks.demo.postgres import free_port
@@ -56,6 +57,7 @@ class Site:
     """As superuser."""
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
+    command: Sequence[str] = (sys.executable, "-m", "cdc_hooks")
 
     @property
     def path(self) -> Path:
@@ -84,7 +86,7 @@ class Site:
     def run(self, *args: str, config: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as a user does."""
         return subprocess.run(
-            [sys.executable, "-m", "cdc_hooks", "-c", str(config or self.path), *args],
+            [*self.command, "-c", str(config or self.path), *args],
             capture_output=True,
             text=True,
             timeout=60,
@@ -138,7 +140,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cdc_hooks", "-c", str(self._config), "run"],
+            [*self._site.command, "-c", str(self._config), "run"],
             stderr=subprocess.PIPE,
             env={**os.environ, **self._site.environment},
         )
@@ -219,10 +221,13 @@ class Daemon:
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample's value now; 0 if there is none."""
+        return sum(one.value for one in self.samples(name) if labels.items() <= one.labels.items())
+
+    def samples(self, *names: str) -> list[Sample]:
+        """All that have one of these names, as they are at one moment."""
         with urllib.request.urlopen(f"{self._http}/metrics", timeout=10) as response:
             text = response.read().decode()
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
+        return [one for family in text_string_to_metric_families(text) for one in family.samples if one.name in names]
 
     def ready(self) -> tuple[int, str]:
         """Status and text of /readyz; 0 while nothing listens yet."""
@@ -234,6 +239,20 @@ class Daemon:
                 return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    def open_sockets(self, to_ports: Collection[int] | None = None) -> int:
+        """How many it has; ``to_ports``: of those only the ones that are, or are to be, connected to these."""
+        links = set()
+        for number in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                links.add(str(number.readlink()))
+        sockets = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:")}
+        if to_ports is None:
+            return len(sockets)
+        tables = (Path(f"/proc/{self.pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+        rows = [line.split() for table in tables for line in table]
+        remote = {row[9]: int(row[2].rpartition(":")[2], 16) for row in rows}  # inode → port
+        return sum(remote.get(inode) in to_ports for inode in sockets)
 
     def peak_memory_bytes(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()

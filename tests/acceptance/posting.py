@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
+
+import pytest
 
 from cdc_hooks.config.credentials import signing_key
 from cdc_hooks.deliver.outcome import Outcome
@@ -16,7 +19,7 @@ from cdc_hooks.model import Action, Message
 from tests.receivers import Behaviour, Receiver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LONG_S = 30.0  # a timeout that no test here may come near
@@ -118,3 +121,29 @@ async def all_lost(to: Sender) -> None:
 
 
 # Which connections are used again.
+
+
+@contextmanager
+def black_hole(host: str, port: int = 0) -> Iterator[int]:
+    """A port that lets no connection come about: its queue is full, and the system drops what comes."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((host, port))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = []
+        try:
+            for _ in range(8):
+                filler = socket.socket(family)
+                fillers.append(filler)
+                filler.settimeout(0.2)
+                try:
+                    filler.connect((host, port))
+                except TimeoutError:
+                    break
+            else:
+                pytest.fail("the queue takes all")
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()

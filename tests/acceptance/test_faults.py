@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from contextlib import suppress
-from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -71,14 +69,6 @@ def wrong_attempts(daemon: Daemon, name: str) -> str | None:
     return next((f"called {one!r}" for one in failed if fault.said not in one), None)
 
 
-def open_sockets(daemon: Daemon) -> int:
-    links = []
-    for number in Path(f"/proc/{daemon.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            links.append(str(number.readlink()))
-    return sum(link.startswith("socket:") for link in links)
-
-
 def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> None:
     site.execute(
         "CREATE TABLE orders (id int PRIMARY KEY, number int); CREATE TABLE documents (id int PRIMARY KEY, text text)"
@@ -124,7 +114,7 @@ def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> 
             assert answers_of(site, "nul-and-no-utf8") == {no_text}
             assert daemon.metric("cdc_hooks_ledger_lost_total") == 0
             assert daemon.peak_memory_bytes() < 250 * 2**20
-            assert open_sockets(daemon) < 2 * CONCURRENCY * len(FAULTS)
+            assert daemon.open_sockets() < 2 * CONCURRENCY * len(FAULTS)
             # Requests, successes whose bodies are read to their end, and what a receiver notices late.
             assert {name: p.most_open for name, p in patients.items() if p.most_open > 4 * CONCURRENCY} == {}
             # Those that are too large even alone are the only ones that were set aside.

@@ -17,7 +17,7 @@ from cdc_hooks.deliver.outcome import Failure
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.resolve import MOST_ADDRESSES, Lookups, is_ours, vetted
 from cdc_hooks.errors import ConfigError
-from tests.acceptance.posting import LONG_S, SECRET, SHORT_S, post, sender, with_sender
+from tests.acceptance.posting import LONG_S, SECRET, SHORT_S, black_hole, post, sender, with_sender
 from tests.receivers import Receiver, answer
 
 if TYPE_CHECKING:
@@ -273,32 +273,6 @@ def test_a_lookup_for_which_there_is_no_thread_is_made_the_next_time() -> None:
             assert await lookups("receiver.example", 80)
 
     asyncio.run(ask())
-
-
-@contextmanager
-def black_hole(host: str) -> Iterator[int]:
-    """A port that lets no connection come about: its queue is full, and the system drops what comes."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.bind((host, 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        fillers = []
-        try:
-            for _ in range(8):
-                filler = socket.socket(family)
-                fillers.append(filler)
-                filler.settimeout(0.2)
-                try:
-                    filler.connect((host, port))
-                except TimeoutError:
-                    break
-            else:
-                pytest.fail("the queue takes all")
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()
 
 
 @pytest.mark.parametrize("dead", ["::1", "127.0.0.2"])
