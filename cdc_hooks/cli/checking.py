@@ -68,7 +68,8 @@ def show(path: Path, config: Config, found: Sequence[Check], *, as_json: bool) -
             {"file": str(path), "checks": [asdict(one) for one in found], "configuration": redacted(config)},
         )
     else:
-        print_table(["", "checked", "found"], [[one.level.value, one.subject, one.message] for one in found])
+        rows = [[one.level.value, one.subject, one.message] for one in found]
+        print_table(["", "checked", "found"], rows, cut=["checked"], sentences=True)
         for hint in dict.fromkeys(one.hint for one in found if one.hint):
             click.echo(f"hint: {hint}")
     return 1 if any(one.level is Level.ERROR for one in found) else 0

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cdc_hooks.ops.deliveries import Details, Found, PastAttempt, Related
 
 _TITLES = ("number", "last tried (UTC)", "webhook", "state", "table", "action", "events", "attempts", "outcome", "took")
+_CUT = ("webhook", "table", "outcome")
+_SPARE = ("took", "events", "attempts", "action")
 _SHOWN_ROWS = 20
 _ENDED = frozenset({"delivered", "failed", "dropped"})
 """States of which the last attempt stands in the delivery itself."""
@@ -33,7 +35,7 @@ def show_list(found: Sequence[Found], *, as_json: bool, limit: int | None) -> No
     if not found:
         click.echo("No deliveries.")
         return
-    print_table(_TITLES, [_line(one) for one in found])
+    print_table(_TITLES, [_line(one) for one in found], cut=_CUT, spare=_SPARE)
     if len(found) == limit:
         click.echo(f"These are {limit}; there may be more: --limit, or a narrower choice.", err=True)
 

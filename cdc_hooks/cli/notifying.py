@@ -27,7 +27,7 @@ def try_channels(config: Config) -> int:
 
     came = asyncio.run(attempts())
     rows = [[name, "ok" if ok else "error", said] for name, (ok, said) in zip(channels, came, strict=True)]
-    print_table(["channel", "", "what came of it"], rows)
+    print_table(["channel", "", "what came of it"], rows, sentences=True)
     if not all(ok for ok, _ in came):
         click.echo("hint: look at the section notify of the configuration, and whether the other side is up")
         return 1

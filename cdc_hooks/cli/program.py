@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -47,12 +48,31 @@ class Program(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
-        return _leave(_status(run)) if standalone_mode else run()
+        _never_fail_to_encode()
+        given = list(sys.argv[1:] if args is None else args)
+        run = partial(super().main, given, prog_name, complete_var, standalone_mode=False, **extra)
+        return _leave(_status(run, given)) if standalone_mode else run()
 
 
-def _status(run: Callable[[], Any]) -> int:
+def _text_only(args: Sequence[str]) -> None:
+    """UsageError for bytes that a database could not be asked for."""
+    for number, arg in enumerate(args, 1):
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"Argument {number} is not text in UTF-8: {arg!a}") from None
+
+
+def _never_fail_to_encode() -> None:
+    """What a terminal's encoding lacks is written as in Python, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _status(run: Callable[[], Any], args: Sequence[str]) -> int:
     try:
+        _text_only(args)
         returned = run()
     except CdcHooksError as error:
         click.echo(str(error), err=True)

@@ -30,7 +30,7 @@ def show(report: StatusReport, *, as_json: bool) -> None:
         since = ago((now - report.daemon_since).total_seconds()) if report.daemon_since else "-"
         click.echo(f"daemon: {report.daemon}, for {since}")
     click.echo(f"change log: {rough_size(report.log_bytes)}\n")
-    print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks])
+    print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks], cut=["webhook"], sentences=True)
     _show_statistics(report)
     for line in report.captures:
         click.echo(f"capture: {line}")
