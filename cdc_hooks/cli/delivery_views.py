@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc_hooks.cli.output import print_json, print_table
+from cdc_hooks.cli.output import print_json, print_table, took
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,14 +107,8 @@ def _line(one: Found) -> list[str]:
         str(one.event_count),
         str(one.attempts),
         outcome if len(outcome) <= _LONGEST_OUTCOME else outcome[: _LONGEST_OUTCOME - 1] + "…",
-        _took(one.duration_s),
+        took(one.duration_s),
     ]
-
-
-def _took(duration_s: float | None) -> str:
-    if duration_s is None:
-        return "-"
-    return f"{duration_s * 1000:.0f} ms" if duration_s < 10 else f"{duration_s:.1f} s"
 
 
 def _rows(one: Found) -> list[Any]:
@@ -155,11 +149,11 @@ def _timeline(one: Found, more: Details, tried: Sequence[PastAttempt], related: 
     for past in tried:
         by_hand = ", by hand" if past.by_hand else ""
         error = past.error or (f"answered {past.status}" if past.status is not None else "failed")
-        yield f"\n{_time(past.at)}  attempt {past.attempt}{by_hand}, {_took(past.duration_s)}: {error}"
+        yield f"\n{_time(past.at)}  attempt {past.attempt}{by_hand}, {took(past.duration_s)}: {error}"
         yield from _indented("sent", past.request_headers)
         yield from _answer(past.response_headers, past.response_body)
     if ended:
-        yield f"\n{_time(one.last_attempt_at)}  attempt {one.attempts}, {_took(one.duration_s)}: {outcome_of(one)}"
+        yield f"\n{_time(one.last_attempt_at)}  attempt {one.attempts}, {took(one.duration_s)}: {outcome_of(one)}"
         yield from _answer(more.response_headers, more.response_body)
     for other in related:
         what = "resent as" if other.is_resend else "part"

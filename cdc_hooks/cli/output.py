@@ -107,6 +107,15 @@ def ago(seconds: float | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
+def took(seconds: float | None) -> str:
+    """How long a request took: ``0.4 ms``, ``35 ms``, ``20.1 s``."""
+    if seconds is None:
+        return "-"
+    if seconds >= 10:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1000:,.0f} ms" if seconds >= 0.001 else f"{seconds * 1000:.1f} ms"
+
+
 def confirmed(question: str) -> bool:
     """Whether a person says yes; who does not is told that nothing was done."""
     try:

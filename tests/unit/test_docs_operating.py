@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from cdc_hooks.config.policy import PRESETS, Breaker, Preset
+from cdc_hooks.config.choices import Preset
+from cdc_hooks.config.policy import PRESETS, Breaker
 from cdc_hooks.deliver.ledger import State
 from cdc_hooks.ops.metrics import STATES, Metrics
 from tests.acceptance.test_monitoring import RULES

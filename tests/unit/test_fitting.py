@@ -43,7 +43,7 @@ def test_columns_are_cut_before_others_are_left_out_and_those_before_rows_are_st
         "number: 17",
         "webhook: order-sync",
         "outcome: no answer within",
-        "  20 s: the connection was",
+        "  20 s: the connection",
     ]
 
 
