@@ -21,23 +21,23 @@ _TITLES = ("number", "last tried (UTC)", "webhook", "state", "table", "action", 
 _CUT = ("webhook", "table", "outcome")
 _SPARE = ("took", "events", "attempts", "action")
 _SHOWN_ROWS = 20
-_ENDED = frozenset({"delivered", "failed", "dropped"})
+ENDED = frozenset({"delivered", "failed", "dropped"})
 """States of which the last attempt stands in the delivery itself."""
 _SHOWN_BODY = 2000
 _LONGEST_OUTCOME = 60
 
 
-def show_list(found: Sequence[Found], *, as_json: bool, limit: int | None) -> None:
-    """Print what was found, and say whether there may be more."""
+def show_list(found: Sequence[Found], *, as_json: bool, left_out: int) -> None:
+    """Print what was found, and say how many more there are."""
     if as_json:
         print_json([as_data(one) for one in found])
-        return
-    if not found:
+    elif found:
+        print_table(_TITLES, [_line(one) for one in found], cut=_CUT, spare=_SPARE)
+    else:
         click.echo("No deliveries.")
-        return
-    print_table(_TITLES, [_line(one) for one in found], cut=_CUT, spare=_SPARE)
-    if len(found) == limit:
-        click.echo(f"These are {limit}; there may be more: --limit, or a narrower choice.", err=True)
+    if left_out > 0:
+        more = f"These are {len(found):,} of {len(found) + left_out:,}"
+        click.echo(f"{more}; for more: a higher --limit, a narrower choice, or export.", err=True)
 
 
 def as_data(one: Found) -> dict[str, Any]:
@@ -143,7 +143,7 @@ _SIGNING = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def _timeline(one: Found, more: Details, tried: Sequence[PastAttempt], related: Sequence[Related]) -> Iterator[str]:
-    ended = one.state in _ENDED
+    ended = one.state in ENDED
     if one.attempts > len(tried) + ended:
         yield "\n(other attempts are older than ledger.keep, or were not recorded)"
     for past in tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -104,6 +105,25 @@ def _remember(context: click.Context, _parameter: click.Parameter, given: Path |
     if given is not None:
         session.given = given
 
+
+class _Rate(click.ParamType[float]):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = math.nan
+        if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+            self.fail(
+                f"{value!r} is no rate: {_LOWEST_RATE} to {_HIGHEST_RATE:,} a second; without it: no limit.", param, ctx
+            )
+        return rate
+
+
+_LOWEST_RATE, _HIGHEST_RATE = 0.001, 1_000_000
+RATE = _Rate()
+"""Requests a second."""
 
 # Accepted before and after the command's name; the one after it counts.
 config_option = click.option(
