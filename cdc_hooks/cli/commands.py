@@ -45,7 +45,7 @@ def check(session: Session, *, as_json: bool) -> int:
     from cdc_hooks.cli import checking  # noqa: PLC0415
 
     config = session.config()
-    return checking.show(session.path, config, list(checking.checks(config)), as_json=as_json)
+    return checking.show(session.path, config, list(checking.checks(session.path, config)), as_json=as_json)
 
 
 @main.command()

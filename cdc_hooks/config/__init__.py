@@ -26,6 +26,7 @@ from cdc_hooks.config.models import (
 from cdc_hooks.config.notify import Email, NoticeWebhook, Notify
 from cdc_hooks.config.policy import PRESETS, Breaker, Retry
 from cdc_hooks.config.redact import redacted
+from cdc_hooks.config.section import Section
 from cdc_hooks.config.webhook import Auth, Basic, BatchLimits, TableWish, Timeout, Webhook
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Ordering",
     "Preset",
     "Retry",
+    "Section",
     "Start",
     "TableCapture",
     "TableRules",

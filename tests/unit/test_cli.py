@@ -57,6 +57,9 @@ def test_every_command_explains_itself(command):
     assert command in {"demo", *groups} or "-c, --config FILE" in shown.stdout
 
 
+BAD_RATES = ["nan", "inf", "0", "-1", "many", "1e-9"]
+
+
 @pytest.mark.parametrize(
     ("args", "what"),
     [
@@ -71,6 +74,17 @@ def test_every_command_explains_itself(command):
         (["test", "w", "--data", "/nowhere.json"], "No such file or directory"),
         (["test", "w", "--action", "upsert"], "Invalid value for '--action'"),
         (["test", "w", "--count", "0"], "Invalid value for '--count'"),
+        (["deliveries", "list", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range"),
+        (["deliveries", "list", "--limit", "9" * 23], "Invalid value for '--limit': 9999"),
+        *((["deliveries", "resend", "1", "--rate", rate], f"'--rate': '{rate}' is no rate") for rate in BAD_RATES),
+        *((["replay", "w", "--from", "1h", "--rate", rate], f"'--rate': '{rate}' is no rate") for rate in BAD_RATES),
+        (["deliveries", "list", "--row", "\udcff"], "Argument 4 is not text in UTF-8: '\\udcff'"),
+        (["deliveries", "list", "--since", "yesterday"], "--since: 'yesterday' is no time"),
+        (["deliveries", "list", "--until", "-2h"], "--until: '-2h' is no time"),
+        (["deliveries", "list", "--until", "9" * 9 + "d"], "--until: '999999999d' is no time"),
+        (["deliveries", "list", "--until", "0001-01-01T00:00+05:00"], "--until: '0001-01-01T00:00+05:00' is no time"),
+        (["deliveries", "list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
+        (["deliveries", "list", "--status", "6x"], "--status: '6x' is no status"),
     ],
 )
 def test_wrong_usage_is_status_2(args, what):
