@@ -104,7 +104,7 @@ def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: 
     by_options = _one_way_to_choose(ids, choice)
     with _ledger(session, filter_of(**choice)) as connection:
         if by_options:
-            states = choice["states"] or ("held", "rejected", "dead")
+            states = choice["states"] or ledger.LETTERS
             chosen = ledger.find(connection, filter_of(**{**choice, "states": states}), ascending=True)
         else:
             chosen = by_ids(connection, ids)

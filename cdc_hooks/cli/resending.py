@@ -20,6 +20,7 @@ from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError
 from cdc_hooks.model import Message
+from cdc_hooks.ops.deliveries import LETTERS
 from cdc_hooks.ops.resending import Resends
 from cdc_hooks.reach import Reach
 from cdc_hooks.sql import queries
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.deliver.post import Sender
     from cdc_hooks.ops.deliveries import Found
-
-_LETTERS = frozenset({"rejected", "dead", "held"})
 
 
 class Result(Enum):
@@ -46,7 +45,7 @@ def why_not(one: Found, config: Config) -> str | None:
     """Why a delivery cannot be resent; None if it can."""
     if one.webhook not in config.webhooks:
         return f"webhook {one.webhook} is not in the configuration"
-    if one.open and one.state not in _LETTERS:
+    if one.open and one.state not in LETTERS:
         return f"it is {one.state}: the daemon has it in hand; to have it tried at once: cdc-hooks resume {one.webhook}"
     if one.state == "failed":
         return f"it is a resend itself, which failed; resend the delivery: {one.resend_of}"

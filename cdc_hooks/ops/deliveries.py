@@ -15,6 +15,8 @@ from cdc_hooks.sql import queries
 
 SQL = queries("ledger")
 STATES = ("pending", "split", "held", "rejected", "dead", "delivered", "resent", "failed", "dropped")
+LETTERS = ("held", "rejected", "dead")
+"""States of those that were set aside."""
 SORTS: Mapping[str, str] = {
     "number": "number",
     "time": "last_attempt_at",
