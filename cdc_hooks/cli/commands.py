@@ -16,6 +16,7 @@ from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import RATE, Program, Session, config_option, dsn_option, json_option
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
+from cdc_hooks.config.choosing import webhook_of
 from cdc_hooks.model import Action
 from cdc_hooks.ops.row_key import WAYS
 
@@ -193,10 +194,12 @@ def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> i
     """Go on with a webhook now: end its pause, and try again at once what waits for another attempt."""
     from cdc_hooks.cli import controlling  # noqa: PLC0415
 
+    config = session.config()
+    webhook_of(config, webhook)
     question = f"Have {webhook} go on from {begin}? What lies between is left out, or sent again."
     if begin is not None and not yes and not confirmed(question):
         return 1
-    controlling.resume(session.config(), webhook, begin)
+    controlling.resume(config, webhook, begin)
     return 0
 
 

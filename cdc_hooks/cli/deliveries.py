@@ -109,7 +109,10 @@ def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: 
         else:
             chosen = by_ids(connection, ids)
         if not chosen:
-            click.echo("No such deliveries.")
+            which = (
+                "" if choice["states"] else f" in a state to be resent ({', '.join(states)}); --state chooses others"
+            )
+            click.echo(f"No such deliveries{which}.")
             return 0
         if by_options and not yes and not confirmed(f"Resend {_count(len(chosen))}?"):
             return 1

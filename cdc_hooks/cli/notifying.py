@@ -20,7 +20,10 @@ def try_channels(config: Config) -> int:
     """Send a test on each channel now, and say what came of it; the exit status."""
     channels = channels_of(config.notify, lambda: assembly.notice_sender(config))
     if not channels:
-        raise ConfigError("nobody is told of anything: notify has neither webhook nor email", hint="configure one")
+        raise ConfigError(
+            "nobody is told of anything: notify has neither webhook nor email",
+            hint="give one of them; docs/notices.md shows how",
+        )
 
     async def attempts() -> list[tuple[bool, str]]:
         return await asyncio.gather(*(try_out(send) for send in channels.values()))

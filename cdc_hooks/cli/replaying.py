@@ -123,7 +123,7 @@ class _Replaying:
             try:
                 async for batch in self._batches(Reader(*connections), window, shape):
                     await self._deliver(render(batch, shape, epochs), plan, sender)
-            except _Stopped as stopped:
+            except (_Stopped, DatabaseError) as stopped:
                 click.echo(f"stopped: {stopped.message}; {self.summary()}{self.how_to_go_on()}", err=True)
                 return 1
             finally:

@@ -14,7 +14,7 @@ import click
 import psycopg
 
 from cdc_hooks import assembly
-from cdc_hooks.changelog.connection import translated
+from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.cli.program import INTERRUPTED
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.sign import sign
@@ -76,6 +76,7 @@ class _Resending:
         self._webhooks: dict[str, tuple[assembly.Plan, Sender]] = {}
         self._refused: set[tuple[str, str, str]] = set()
         self._stop = asyncio.Event()
+        self._lost = False
 
     async def run(self, chosen: Sequence[Found], rate: float | None) -> int:
         task = asyncio.current_task()
@@ -93,6 +94,8 @@ class _Resending:
         async with AsyncExitStack() as stack:
             next_at = time.monotonic()
             for one in chosen:
+                if self._lost:
+                    break
                 await self._pause(next_at - time.monotonic())
                 if self._stop.is_set():
                     break
@@ -114,7 +117,8 @@ class _Resending:
                     return self._told(one, Result.LEFT_ALONE, "left alone: somebody else resends it, or did just now")
                 return await self._send(one, body, plan, sender)
         except CdcHooksError as error:
-            return self._told(one, Result.FAILED, f"not recorded: {error.message}")
+            self._lost = isinstance(error, ConnectionLost)
+            return self._told(one, Result.FAILED, f"not recorded, and perhaps not sent: {error.message}")
         except asyncio.CancelledError:
             click.echo(f"{one.number}: cut off; whether it has arrived is not known, and it is as it was", err=True)
             raise
@@ -160,7 +164,9 @@ class _Resending:
             "not tried": wanted - len(results),
         }
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items() if count) + ".")
-        if counts["not tried"]:
+        if self._lost:
+            click.echo("The database went away. Run the same again when it is back.", err=True)
+        elif counts["not tried"]:
             return INTERRUPTED
         return 1 if counts["failed"] else 0
 

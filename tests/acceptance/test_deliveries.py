@@ -345,6 +345,27 @@ def test_an_interrupt_lets_the_request_under_way_end_and_be_recorded(shop):
         assert [state_of(shop, number) for number in (first, second)] == ["resent", "rejected"]
 
 
+def test_a_database_that_goes_away_ends_it_and_the_rest_is_not_tried(shop):
+    gate = Gate()
+    with receiving(answer(422)) as inbox:
+        prepare(shop, inbox.url)
+        with leading(shop):
+            set_aside(shop, inbox, 1, 2, 3)
+        inbox.then = gate
+        command = [sys.executable, "-m", "cdc_hooks", "-c", str(shop.path), "deliveries", "resend", "--webhook", "w"]
+        with subprocess.Popen(
+            [*command, "--yes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running:
+            inbox.wait(lambda: len(inbox.arrivals) == 4)
+            shop.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cdc-hooks'")
+            gate.open()
+            told, errors = running.communicate(timeout=30)
+        assert running.returncode == 1
+        assert told.endswith("1 failed, 2 not tried.\n")
+        assert errors == "The database went away. Run the same again when it is back.\n"
+        assert len(inbox.arrivals) == 4
+
+
 def test_a_second_interrupt_cuts_off_and_leaves_it_as_it_was(shop):
     with receiving(answer(422)) as inbox:
         prepare(shop, inbox.url)
@@ -378,7 +399,9 @@ def test_what_cannot_be_resent_is_said(shop):
                 done = shop.run("deliveries", "resend", one["message_id"])
                 assert done.returncode == 1
                 assert why in done.stdout
-            assert shop.run("deliveries", "resend", "--webhook", "w").stdout == "No such deliveries.\n"
+            assert shop.run("deliveries", "resend", "--webhook", "w").stdout == (
+                "No such deliveries in a state to be resent (held, rejected, dead); --state chooses others.\n"
+            )
     assert shop.run("deliveries", "resend", "999").returncode == 2
     assert shop.run("deliveries", "resend").returncode == 2
     assert shop.run("deliveries", "resend", "1", "--webhook", "w").returncode == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.harness import Site, eventually, leading, webhook
-from tests.acceptance.inbox import Switch, receiving
+from tests.acceptance.inbox import Switch, first_then, receiving
 from tests.receivers import answer, receiver_in_thread
 
 
@@ -197,9 +197,28 @@ def test_a_replay_that_is_refused_says_where_to_go_on(shop, monkeypatch):
         inbox.then = answer()
         done = shop.run("replay", "w", "--from", begin, "--after", after, "--yes")
         assert done.returncode == 0, done.stderr
-        assert "10 changes in 1 requests arrived" in done.stdout
+        assert "10 changes in 1 request arrived" in done.stdout
         rows = [item["rowId"] for one in inbox.arrivals[before:] for item in one.items]
         assert rows == [*range(1, 21), *[n for _ in range(4) for n in range(21, 31)], *range(21, 31)]
+
+
+def test_a_replay_whose_database_goes_away_says_where_to_go_on(shop):
+    with receiving() as inbox:
+        prepare(shop, inbox.url, batch={"max_events": 1000})
+        with leading(shop):
+            begin = now(shop)
+            insert(shop, 1, 100_000)
+            inbox.until(100_000)
+
+        async def terminate(request, stream) -> bool:
+            shop.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'replay'")
+            return await answer()(request, stream)
+
+        inbox.then = first_then(1, answer(), terminate)
+        stopped = shop.run("replay", "w", "--from", begin, "--yes")
+        assert stopped.returncode == 1
+        assert stopped.stderr.startswith("stopped: ")
+        assert "to go on: the same command with --after 1-" in stopped.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -251,6 +252,14 @@ def test_a_reader_that_has_seen_enough():
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "cdc_hooks", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: cdc-hooks [OPTIONS] COMMAND")
+
+
+def test_an_interrupt_while_it_loads_says_nothing():
+    begin = "import os, signal, sys; sys.path_hooks.insert(0, lambda _: os.kill(os.getpid(), signal.SIGINT)); "
+    begin += "sys.path_importer_cache.clear(); "
+    script = "from cdc_hooks.__main__ import main; " + begin + "main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_the_path_without_options(monkeypatch):
