@@ -5,10 +5,13 @@ import signal
 
 def main() -> None:
     """Load the command line and run it. Ctrl-C while it loads ends the process without a word: nothing is begun yet."""
-    usual = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cdc_hooks.cli import main as run  # noqa: PLC0415
 
-    signal.signal(signal.SIGINT, usual)
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, usual)
     run(prog_name="cdc-hooks")
 
 
