@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from cdc_hooks.cli.checking import Check, Level, checks
@@ -99,6 +100,22 @@ def test_files_of_secrets_are_looked_at_too(place: Path) -> None:
     said = of(checked, str(place / "token"))
     assert said is not None
     assert said.message.endswith("holds secrets: webhooks.w.auth.bearer_file")
+
+
+def test_the_key_of_a_client_certificate_is_looked_at_too(place: Path) -> None:
+    certificate = trustme.CA().issue_cert("shop.example")
+    certificate.private_key_pem.write_to_path(place / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(place / "cert.pem")
+    certificate.private_key_and_cert_chain_pem.write_to_path(place / "both.pem")
+    for file in place.iterdir():
+        file.chmod(0o644)
+    apart = {"secret": "${S}", "client_cert_file": "cert.pem", "client_key_file": "key.pem"}
+    checked = found(place, webhook=apart)
+    said = of(checked, str(place / "key.pem"))
+    assert said is not None
+    assert said.message.endswith("holds secrets: webhooks.w.client_key_file")
+    assert of(checked, str(place / "cert.pem")) is None
+    assert of(found(place, webhook={"secret": "${S}", "client_cert_file": "both.pem"}), str(place / "both.pem"))
 
 
 MAIL = {"host": "127.0.0.1", "tls": "none", "from": "a@shop.example", "to": ["b@shop.example", "c@shop.example"]}
