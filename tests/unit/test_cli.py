@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from cdc_hooks import __version__
 from cdc_hooks.cli import main
-from cdc_hooks.cli.output import ago, aligned
+from cdc_hooks.cli.fitting import aligned
+from cdc_hooks.cli.output import ago
 from cdc_hooks.cli.program import Program, Session, config_option
 from cdc_hooks.errors import ConfigError, DatabaseError
 
