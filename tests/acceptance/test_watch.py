@@ -95,10 +95,10 @@ def test_what_a_terminal_cannot_show_is_written_as_in_python(shop):
     shop.configure({"order-sync": webhook("https://1.1.1.1/", ["public.orders"])})
     shop.apply()
     with leading(shop):
-        assert shop.run("pause", "order-sync", "--reason", "it moves to Köln").returncode == 0
+        assert shop.run("pause", "order-sync", "--reason", "Köln").returncode == 0
     for watch in ([], ["--watch"]):
         with terminal(shop, "status", *watch, PYTHONIOENCODING="ascii") as (_, until):
-            assert "Traceback" not in until("moves to K\\xf6ln")
+            assert "Traceback" not in until("K\\xf6ln")
 
 
 def test_a_database_that_is_down_is_said_and_asked_again(shop):
