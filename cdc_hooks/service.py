@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from cdc_hooks import assembly
 from cdc_hooks.changelog import registry
-from cdc_hooks.changelog.connection import ConnectionLost
+from cdc_hooks.changelog.connection import ConnectionLost, encoding_of
 from cdc_hooks.changelog.journal import Journal
 from cdc_hooks.changelog.lease import Lease
 from cdc_hooks.changelog.pulse import Head
@@ -184,7 +184,7 @@ class Service:
             pause_after=webhook.pause_after,
             hold_rows=webhook.on_poison is OnPoison.HOLD_ROW,
             ledger=ledger,
-            controls=Controls(stages.journal, self.webhook_id, stages.journal.server_encoding),
+            controls=Controls(stages.journal, self.webhook_id, encoding_of(stages.connection)),
             lease=stages.lease,
             observer=stages.health,
             unfinished=await ledger.unfinished(),

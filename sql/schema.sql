@@ -142,11 +142,13 @@ CREATE TABLE cdc_hooks.webhook_hour (
     attempts    bigint           NOT NULL,
     failed      bigint           NOT NULL,
     seconds     double precision NOT NULL,
+    longest     double precision NOT NULL,
     buckets     bigint[]         NOT NULL,
     PRIMARY KEY (webhook_id, hour)
 );
 COMMENT ON COLUMN cdc_hooks.webhook_hour.deliveries IS 'Batches that arrived.';
 COMMENT ON COLUMN cdc_hooks.webhook_hour.seconds IS 'Of all attempts together.';
+COMMENT ON COLUMN cdc_hooks.webhook_hour.longest IS 'Seconds that the longest attempt took.';
 COMMENT ON COLUMN cdc_hooks.webhook_hour.buckets IS 'How many attempts took up to 1 ms, 2 ms, 5 ms, 10 ms, and so on (the last: longer).';
 
 CREATE TABLE cdc_hooks.progress (

@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from cdc_hooks.changelog.connection import ConnectionLost, encoding_of, translated
+from cdc_hooks.changelog.connection import ConnectionLost, translated
 from cdc_hooks.changelog.lease import LEASE_S, Lease
 from cdc_hooks.changelog.stretch import Columns, columns_of
 from cdc_hooks.changelog.window import Progress, Window, window_of
@@ -62,10 +62,6 @@ class Journal:
         self._waiting: dict[int, tuple[Progress, list[asyncio.Future[None]]]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._newest: dict[int, asyncio.Future[None]] = {}
-
-    @property
-    def server_encoding(self) -> str:
-        return encoding_of(self._connection)
 
     async def look(self, waiting: Waiting = _NOBODY, *, forced: bool = False, reading: bool = True) -> Look:
         """Make a tick if there is something new (or always, if ``forced``); without ``reading``, only that."""

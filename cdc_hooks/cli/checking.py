@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -13,22 +14,28 @@ from cdc_hooks.assembly import wanted
 from cdc_hooks.capture import installation
 from cdc_hooks.cli.capturing import roles
 from cdc_hooks.cli.connect import connected
+from cdc_hooks.cli.file_modes import exposed
 from cdc_hooks.cli.output import print_json, print_table
 from cdc_hooks.cli.reaching import unreachable
 from cdc_hooks.config import redacted, warnings
+from cdc_hooks.config.redact import show_url
 from cdc_hooks.errors import CdcHooksError
 from cdc_hooks.model import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import psycopg
 
+    from cdc_hooks.cli.reaching import Unreachable
     from cdc_hooks.config import Config
 
 _SQL = sql.queries("check")
 _APPLY = "look with cdc-hooks plan, then run cdc-hooks apply, as the owner of the tables"
+
+
+_NAMED = 5
 
 
 class Level(StrEnum):
@@ -47,12 +54,15 @@ class Check:
     hint: str | None = None
 
 
-def checks(config: Config) -> Iterator[Check]:
+def checks(path: Path, config: Config) -> Iterator[Check]:
     """What there is to say, in the order in which one thing needs the other; ends where the rest cannot be known."""
     yield _configuration(config)
     for warning in warnings(config):
         yield Check(Level.WARNING, "configuration", warning, "take the entry out, or name the table at a webhook")
-    yield from _addresses(config)
+    yield from _files(path, config)
+    away = unreachable(config)
+    yield from _addresses(away)
+    yield from _notices(config, {one.subject for one in away})
     try:
         with connected(config.database.dsn.get_secret_value()) as connection:
             yield Check(Level.OK, "connection", f"{connection.info.user} at database {connection.info.dbname}")
@@ -68,7 +78,8 @@ def show(path: Path, config: Config, found: Sequence[Check], *, as_json: bool) -
             {"file": str(path), "checks": [asdict(one) for one in found], "configuration": redacted(config)},
         )
     else:
-        print_table(["", "checked", "found"], [[one.level.value, one.subject, one.message] for one in found])
+        rows = [[one.level.value, one.subject, one.message] for one in found]
+        print_table(["", "checked", "found"], rows, cut=["checked"], sentences=True)
         for hint in dict.fromkeys(one.hint for one in found if one.hint):
             click.echo(f"hint: {hint}")
     return 1 if any(one.level is Level.ERROR for one in found) else 0
@@ -83,15 +94,40 @@ def _configuration(config: Config) -> Check:
     )
 
 
-def _addresses(config: Config) -> Iterator[Check]:
-    for one in unreachable(config):
+def _files(path: Path, config: Config) -> Iterator[Check]:
+    for one in exposed(path, config):
+        holds = ", ".join(one.keys[:_NAMED]) + (f" and {len(one.keys) - _NAMED} more" if len(one.keys) > _NAMED else "")
+        yield Check(
+            Level.WARNING,
+            str(one.path),
+            f"everybody on this machine may {one.may} it, and it holds secrets: {holds}",
+            f"run: chmod o= {shlex.quote(str(one.path))} (the daemon's user must own it, or be in its group); or give "
+            "secrets as ${VARIABLES} or in files of their own",
+        )
+
+
+def _notices(config: Config, away: Collection[str]) -> Iterator[Check]:
+    """What ``notify`` has, where nothing is wrong with it as far as this goes."""
+    webhook, email = config.notify.webhook, config.notify.email
+    try_it = "to try it: cdc-hooks notify test"
+    if webhook is not None and "notify.webhook" not in away:
+        yield Check(Level.OK, "notify.webhook", f"events go to {show_url(webhook.url)}; {try_it}")
+    if email is not None and "notify.email" not in away:
+        whom = ", ".join(email.to)
+        yield Check(Level.OK, "notify.email", f"mail to {whom} goes by {email.host}:{email.usual_port}; {try_it}")
+
+
+def _addresses(away: Sequence[Unreachable]) -> Iterator[Check]:
+    for one in away:
         if one.refused:
             allow = f'network: {{allow: ["{one.host}"]}}'
             hint = f"if it is meant, write {allow} (cdc-hooks' own port is refused in any case); see docs/security.md"
-            yield Check(Level.ERROR, f"webhook {one.webhook}", f"requests will be refused: {one.why}", hint)
+            yield Check(Level.ERROR, one.subject, f"requests will be refused: {one.why}", hint)
         else:
-            hint = "look at the host in its URL, and at this machine's resolver; it is looked up for each connection"
-            yield Check(Level.WARNING, f"webhook {one.webhook}", one.why, hint)
+            hint = (
+                "look at how its host is written, and at this machine's resolver; it is looked up for each connection"
+            )
+            yield Check(Level.WARNING, one.subject, one.why, hint)
 
 
 def _database(connection: psycopg.Connection[Any], config: Config) -> Iterator[Check]:

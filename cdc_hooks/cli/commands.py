@@ -13,10 +13,12 @@ from cdc_hooks import __version__
 from cdc_hooks.cli.connect import admin_dsn, connected
 from cdc_hooks.cli.deliveries import deliveries
 from cdc_hooks.cli.output import confirmed
-from cdc_hooks.cli.program import Program, Session, config_option, dsn_option, json_option
+from cdc_hooks.cli.program import RATE, Program, Session, config_option, dsn_option, json_option
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
+from cdc_hooks.config.choosing import webhook_of
 from cdc_hooks.model import Action
+from cdc_hooks.ops.row_key import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +46,7 @@ def check(session: Session, *, as_json: bool) -> int:
     from cdc_hooks.cli import checking  # noqa: PLC0415
 
     config = session.config()
-    return checking.show(session.path, config, list(checking.checks(config)), as_json=as_json)
+    return checking.show(session.path, config, list(checking.checks(session.path, config)), as_json=as_json)
 
 
 @main.command()
@@ -150,7 +152,7 @@ def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int
 @click.option(
     "--action", type=click.Choice([str(one) for one in Action]), help="One of the table's actions. Else its first."
 )
-@click.option("--row", metavar="KEY", help="Send a row as it stands: 17, or a=1,b=x. Needs SELECT on the table.")
+@click.option("--row", metavar="KEY", help=f"Send this row as it stands: {WAYS}. Needs SELECT on the table.")
 @click.option("--data", type=click.File("rb"), metavar="FILE", help="Send this row, a JSON object; - is stdin.")
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="So many events of the row.")
 @click.option("--dry-run", is_flag=True, help="Show the request, and send nothing.")
@@ -192,10 +194,12 @@ def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> i
     """Go on with a webhook now: end its pause, and try again at once what waits for another attempt."""
     from cdc_hooks.cli import controlling  # noqa: PLC0415
 
+    config = session.config()
+    webhook_of(config, webhook)
     question = f"Have {webhook} go on from {begin}? What lies between is left out, or sent again."
     if begin is not None and not yes and not confirmed(question):
         return 1
-    controlling.resume(session.config(), webhook, begin)
+    controlling.resume(config, webhook, begin)
     return 0
 
 
@@ -205,7 +209,7 @@ def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> i
 @click.option("--to", "end", metavar="TIME", help="Up to this time; else up to now.")
 @click.option("--table", metavar="TABLE", help="Only changes of this table.")
 @click.option("--after", metavar="EVENT", help="Only what comes after this event: to go on with a replay that stopped.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Most requests a second.")
+@click.option("--rate", type=RATE, metavar="N", help="At most so many requests a second.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @click.pass_obj

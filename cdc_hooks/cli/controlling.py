@@ -16,12 +16,14 @@ from cdc_hooks.deliver.faults import plain
 from cdc_hooks.errors import ConfigError, DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import psycopg
 
     from cdc_hooks.config import Config
 
 _SQL = sql.queries("control")
-EVENT = re.compile(r"\d{1,10}-(\d{1,18})")
+EVENT = re.compile(r"(\d{1,10})-(\d{1,18})", re.ASCII)
 """``EPOCH-ID``, as bodies and the ledger have it."""
 
 
@@ -40,18 +42,37 @@ def resume(config: Config, webhook: str, begin: str | None = None) -> None:
     click.echo(f"{webhook} goes on{place}, where a daemon runs; see: cdc-hooks status")
 
 
+def event_id(option: str, text: str, epochs: Iterable[tuple[int, int, int]]) -> int:
+    """The id of an event of one of these epochs, each with its first and last id. Raises ConfigError."""
+    found = EVENT.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"{option}: {text!r} is no event", hint="write it as bodies have it: EPOCH-ID, such as 1-4711"
+        )
+    known = {epoch: (max(first, 1), last) for epoch, first, last in epochs}
+    epoch, number = int(found[1]), int(found[2])
+    first, last = known.get(epoch, (1, 0))
+    if not first <= number <= last:
+        are = ", ".join(f"{one}-{first} to {one}-{last}" for one, (first, last) in known.items()) or "none yet"
+        raise ConfigError(f"{option}: there is no event {text} in this database", hint=f"its events are {are}")
+    return number
+
+
 def _tick(config: Config, begin: str) -> tuple[str, str]:
     """A place in the log to go on from, and how to call it."""
-    event = EVENT.fullmatch(begin)
-    query, known = (
-        ("tick_before", {"change_id": int(event[1])})
-        if event
-        else ("tick_at", {"at": time_of(begin, datetime.now(UTC))})
-    )
+    now = datetime.now(UTC)
     with connected(config.database.dsn.get_secret_value()) as connection:
-        row = _run(connection, query, **known).fetchone()
+        if EVENT.fullmatch(begin):
+            change_id = event_id("--from", begin, _run(connection, "epochs"))
+            row = _run(connection, "tick_before", change_id=change_id).fetchone()
+        elif (at := time_of("--from", begin, now)) > now:
+            raise ConfigError(f"--from: {begin} is in the future", hint="give a time that is over, an event, or now")
+        else:
+            row = _run(connection, "tick_at", at=at).fetchone()
     if row is None:
-        raise ConfigError(f"{begin} is before all that is known", hint="go on from a later time or event, or from now")
+        raise ConfigError(
+            f"--from: {begin} is before all that is known", hint="go on from a later time or event, or from now"
+        )
     tick, at = row
     return str(tick), f" from what was committed after {at:%Y-%m-%d %H:%M:%S %Z}"
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.delivery_options import filter_of, filter_options, known_webhook, must_be_there
 from cdc_hooks.cli.output import confirmed
-from cdc_hooks.cli.program import Session, config_option, json_option
+from cdc_hooks.cli.program import RATE, Session, config_option, json_option
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.ops import deliveries as ledger
 from cdc_hooks.ops.deliveries import Filter
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 
 _PAGE = 1000
+_PAGE_OF_TEXT = 50
+_MOST = 1_000_000_000
 _TOLD = 20
 
 
@@ -41,18 +42,23 @@ def deliveries() -> None:
 @filter_options
 @click.option("--sort", type=click.Choice(list(ledger.SORTS)), default="number", show_default=True, help="By what.")
 @click.option("--ascending", is_flag=True, help="The lowest first, not the highest.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most to list.")
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST), metavar="N", help=f"Most to list. Else {_PAGE_OF_TEXT}; with --json, all."
+)
 @config_option
 @json_option
 @click.pass_obj
-def list_(session: Session, /, *, sort: str, ascending: bool, limit: int, as_json: bool, **choice: Any) -> int:
+def list_(session: Session, /, *, sort: str, ascending: bool, limit: int | None, as_json: bool, **choice: Any) -> int:
     """List deliveries, the newest first."""
     from cdc_hooks.cli import delivery_views  # noqa: PLC0415
 
     wanted = filter_of(**choice)
     with _ledger(session, wanted) as connection:
+        if limit is None and not as_json:
+            limit = _PAGE_OF_TEXT
         found = ledger.find(connection, wanted, limit=limit, sort=sort, ascending=ascending)
-    delivery_views.show_list(found, as_json=as_json, limit=limit)
+        there = sum(ledger.count(connection, wanted).values()) if len(found) == limit else len(found)
+    delivery_views.show_list(found, as_json=as_json, left_out=there - len(found))
     return 0
 
 
@@ -84,7 +90,7 @@ def show(session: Session, delivery: str, *, body: bool, as_json: bool) -> int:
 @deliveries.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=RATE, metavar="N", help="At most so many a second.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @click.pass_obj
@@ -99,12 +105,15 @@ def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: 
     by_options = _one_way_to_choose(ids, choice)
     with _ledger(session, filter_of(**choice)) as connection:
         if by_options:
-            states = choice["states"] or ("held", "rejected", "dead")
+            states = choice["states"] or ledger.LETTERS
             chosen = ledger.find(connection, filter_of(**{**choice, "states": states}), ascending=True)
         else:
             chosen = by_ids(connection, ids)
         if not chosen:
-            click.echo("No such deliveries.")
+            which = (
+                "" if choice["states"] else f" in a state to be resent ({', '.join(states)}); --state chooses others"
+            )
+            click.echo(f"No such deliveries{which}.")
             return 0
         if by_options and not yes and not confirmed(f"Resend {_count(len(chosen))}?"):
             return 1
@@ -142,39 +151,28 @@ def delete(session: Session, /, ids: Sequence[str], *, yes: bool, **choice: Any)
 @filter_options
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True, help="How.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to; else stdout."
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Where to: a file for you alone to read (mode 0600). Else, and with -, stdout.",
 )
 @config_option
 @click.pass_obj
 def export(session: Session, /, *, form: str, output: Path | None, **choice: Any) -> int:
     """Write deliveries for other programs, the oldest first, with their bodies as far as they are kept.
 
-    Times are in UTC. Bodies are text, or base64 in a column of their own.
+    JSON lines have each attempt that failed, with what was answered; CSV has the last answer. Times are in UTC. Bodies
+    are text, or base64 in a column of their own.
     """
     from cdc_hooks.cli import exporting  # noqa: PLC0415
 
+    output = None if output == Path("-") else output
     wanted = filter_of(**choice)
-    with _ledger(session, wanted) as connection, _written(output) as to:
+    with _ledger(session, wanted) as connection, exporting.written(output) as to:
         count = exporting.export(connection, wanted, exporting.FORMATS[form](to))
     if output is not None:
         click.echo(f"{_count(count)} written to {output}.", err=True)
     return 0
-
-
-@contextmanager
-def _written(output: Path | None) -> Iterator[IO[str]]:
-    """A file for UTF-8 text, or stdout. Raises ConfigError where it cannot be written."""
-    if output is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-        yield sys.stdout
-        return
-    try:
-        # A new file is for its owner alone: bodies are other people's rows.
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror}", hint="name another --output") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        yield file
 
 
 def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:

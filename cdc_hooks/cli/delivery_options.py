@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,10 +13,12 @@ from cdc_hooks.config.names import canonical_table
 from cdc_hooks.config.problems import did_you_mean
 from cdc_hooks.config.units import parse_duration
 from cdc_hooks.errors import ConfigError
+from cdc_hooks.ops import row_key
 from cdc_hooks.ops.deliveries import STATES, Filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+
 
 _STATUS = re.compile(r"([1-9])(?:xx|(\d\d))")
 
@@ -31,7 +32,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--since", metavar="TIME", help="Last tried since: 2h ago, or 2026-11-21T10:00 (UTC)."),
             click.option("--until", metavar="TIME", help="Last tried before."),
             click.option("--table", metavar="TABLE", help="Of this table, named as in SQL."),
-            click.option("--row", metavar="KEY", help="With a change of this row: its key, as in the body's rowId."),
+            click.option("--row", metavar="KEY", help=f"With a change of this row: {row_key.WAYS}."),
             click.option("--status", metavar="CODE", help="Last answered so: 500, or 5xx."),
         ]
     ):
@@ -53,15 +54,24 @@ def filter_of(
     """What is asked for. Raises ConfigError for what cannot be meant."""
     status_from, status_to = (None, None) if status is None else _statuses(status)
     now = datetime.now(UTC)
+    begin = None if since is None else time_of("--since", since, now)
+    end = None if until is None else time_of("--until", until, now)
+    if begin is not None and end is not None and begin >= end:
+        raise ConfigError(
+            f"--since {since} is not before --until {until}", hint="2h is two hours ago, and so before 1h"
+        )
+    key = None if row is None else _row(row)
     return Filter(
         numbers=[int(one.removeprefix("#")) for one in ids if _is_number(one)] if ids else None,
         message_ids=[one for one in ids if not _is_number(one)] if ids else None,
         webhook=webhook,
         states=list(states) or None,
-        since=None if since is None else time_of(since, now),
-        until=None if until is None else time_of(until, now),
+        since=begin,
+        until=end,
         table=None if table is None else _table(table),
-        row=None if row is None else keys_of(row),
+        row=key and key.forms,
+        row_names=key and key.names,
+        row_values=key and key.values,
         status_from=status_from,
         status_to=status_to,
     )
@@ -87,29 +97,40 @@ def known_webhook(name: str | None, known: Collection[str]) -> None:
         )
 
 
-def time_of(text: str, now: datetime) -> datetime:
-    """``2h`` (ago), or a time as ISO 8601 writes it, UTC unless it says otherwise. Raises ConfigError."""
+def time_of(option: str, text: str, now: datetime) -> datetime:
+    """``now``, ``2h`` (ago), or a time as ISO 8601 writes it, UTC unless it says otherwise. Raises ConfigError."""
+    given = text.strip()
+    if given == "now":
+        return now
     with suppress(ValueError, OverflowError):
-        return now - timedelta(seconds=parse_duration(text.strip().removesuffix("ago").strip()))
+        return now - timedelta(seconds=parse_duration(given.removesuffix("ago").strip()))
     try:
-        time = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigError(f"{text!r} is no time", hint="write 2h or 3d (ago), or 2026-11-21T10:00:00 (UTC)") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+        time = datetime.fromisoformat(given)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"{option}: {text!r} is no time", hint="write 2h or 3d (ago), 2026-11-21T10:00:00 (UTC), or now"
+        ) from None
 
 
-def keys_of(text: str) -> list[str]:
-    """The JSON that a key may be in the ledger: as it is given, written closely, or as a string."""
-    forms = [text, json.dumps(text, ensure_ascii=False)]
-    with suppress(ValueError):
-        forms.append(json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")))
-    return list(dict.fromkeys(forms))
+class _Row(NamedTuple):
+    """As in ``Filter``."""
+
+    forms: list[str]
+    names: list[str]
+    values: list[str]
+
+
+def _row(given: str) -> _Row:
+    key = row_key.parse(given)
+    ways = [(name, form) for name, value in (key.columns or {}).items() for form in row_key.json_forms(value)]
+    return _Row(row_key.json_forms(key.text), [name for name, _ in ways], [form for _, form in ways])
 
 
 def _statuses(text: str) -> tuple[int, int]:
     found = _STATUS.fullmatch(text.strip().lower())
     if found is None:
-        raise ConfigError(f"{text!r} is no status", hint="write a code, such as 503, or a class, such as 5xx")
+        raise ConfigError(f"--status: {text!r} is no status", hint="write a code, such as 503, or a class, such as 5xx")
     first = int(found[1]) * 100
     return (first, first + 99) if found[2] is None else (first + int(found[2]), first + int(found[2]))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cdc_hooks.cli.output import print_json, print_table, printable
+from cdc_hooks.cli.output import print_json, print_table, printable, took
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
     from cdc_hooks.ops.deliveries import Details, Found, PastAttempt, Related
 
 _TITLES = ("number", "last tried (UTC)", "webhook", "state", "table", "action", "events", "attempts", "outcome", "took")
+_CUT = ("webhook", "table", "outcome")
+_SPARE = ("took", "events", "attempts", "action")
 _SHOWN_ROWS = 20
-_ENDED = frozenset({"delivered", "resent", "failed", "dropped"})
+ENDED = frozenset({"delivered", "resent", "failed", "dropped"})
 """States of which the last attempt stands in the delivery itself."""
 _SHOWN_BODY = 2000
 _LONGEST_OUTCOME = 60
 
 
-def show_list(found: Sequence[Found], *, as_json: bool, limit: int | None) -> None:
-    """Print what was found, and say whether there may be more."""
+def show_list(found: Sequence[Found], *, as_json: bool, left_out: int) -> None:
+    """Print what was found, and say how many more there are."""
     if as_json:
         print_json([as_data(one) for one in found])
-        return
-    if not found:
+    elif found:
+        print_table(_TITLES, [_line(one) for one in found], cut=_CUT, spare=_SPARE)
+    else:
         click.echo("No deliveries.")
-        return
-    print_table(_TITLES, [_line(one) for one in found])
-    if len(found) == limit:
-        click.echo(f"These are {limit}; there may be more: --limit, or a narrower choice.", err=True)
+    if left_out > 0:
+        more = f"These are {len(found):,} of {len(found) + left_out:,}"
+        click.echo(f"{more}; for more: a higher --limit, a narrower choice, or export.", err=True)
 
 
 def as_data(one: Found) -> dict[str, Any]:
@@ -105,14 +107,8 @@ def _line(one: Found) -> list[str]:
         str(one.event_count),
         str(one.attempts),
         outcome if len(outcome) <= _LONGEST_OUTCOME else outcome[: _LONGEST_OUTCOME - 1] + "…",
-        _took(one.duration_s),
+        took(one.duration_s),
     ]
-
-
-def _took(duration_s: float | None) -> str:
-    if duration_s is None:
-        return "-"
-    return f"{duration_s * 1000:.0f} ms" if duration_s < 10 else f"{duration_s:.1f} s"
 
 
 def _rows(one: Found) -> list[Any]:
@@ -147,17 +143,17 @@ _SIGNING = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def _timeline(one: Found, more: Details, tried: Sequence[PastAttempt], related: Sequence[Related]) -> Iterator[str]:
-    ended = one.state in _ENDED
+    ended = one.state in ENDED
     if one.attempts > len(tried) + ended:
         yield "\n(other attempts are older than ledger.keep, or were not recorded)"
     for past in tried:
         by_hand = ", by hand" if past.by_hand else ""
         error = past.error or (f"answered {past.status}" if past.status is not None else "failed")
-        yield f"\n{_time(past.at)}  attempt {past.attempt}{by_hand}, {_took(past.duration_s)}: {error}"
+        yield f"\n{_time(past.at)}  attempt {past.attempt}{by_hand}, {took(past.duration_s)}: {error}"
         yield from _indented("sent", past.request_headers)
         yield from _answer(past.response_headers, past.response_body)
     if ended:
-        yield f"\n{_time(one.last_attempt_at)}  attempt {one.attempts}, {_took(one.duration_s)}: {outcome_of(one)}"
+        yield f"\n{_time(one.last_attempt_at)}  attempt {one.attempts}, {took(one.duration_s)}: {outcome_of(one)}"
         yield from _answer(more.response_headers, more.response_body)
     for other in related:
         what = "resent as" if other.is_resend else "part"

@@ -20,14 +20,17 @@ def try_channels(config: Config) -> int:
     """Send a test on each channel now, and say what came of it; the exit status."""
     channels = channels_of(config.notify, lambda: assembly.notice_sender(config))
     if not channels:
-        raise ConfigError("nobody is told of anything: notify has neither webhook nor email", hint="configure one")
+        raise ConfigError(
+            "nobody is told of anything: notify has neither webhook nor email",
+            hint="give one of them; docs/notices.md shows how",
+        )
 
     async def attempts() -> list[tuple[bool, str]]:
         return await asyncio.gather(*(try_out(send) for send in channels.values()))
 
     came = asyncio.run(attempts())
     rows = [[name, "ok" if ok else "error", said] for name, (ok, said) in zip(channels, came, strict=True)]
-    print_table(["channel", "", "what came of it"], rows)
+    print_table(["channel", "", "what came of it"], rows, sentences=True)
     if not all(ok for ok, _ in came):
         click.echo("hint: look at the section notify of the configuration, and whether the other side is up")
         return 1

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
+
+from cdc_hooks.cli.fitting import Table, aligned, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cdc_hooks.cli.fitting import Fitted
 
 COLOURS = {
     "ok": "green",
@@ -33,26 +37,64 @@ COLOURS = {
 }
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """``rows`` under ``titles``, with known words in colour on a terminal."""
-    if sys.stdout.isatty():
-        table = Table(*titles, box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*(f"[{COLOURS[cell]}]{cell}[/]" if cell in COLOURS else escape(cell) for cell in row))
-        Console().print(table)
+def print_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    cut: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    sentences: bool = False,
+) -> None:
+    """``rows`` under ``titles``: on a terminal so that they fit (see ``Table``), in a pipe always whole."""
+    if not sys.stdout.isatty():
+        for line in aligned([titles, *rows]):
+            click.echo(line)
         return
-    for line in aligned([titles, *rows]):
-        click.echo(line)
+    table = fitted(Table(titles, rows, cut, spare, sentences), terminal_width(), dots())
+    console = Console()
+    for text in coloured(table):
+        console.print(text, soft_wrap=True)
+    if table.left_out:
+        what = ", ".join(table.left_out)
+        click.echo(f"Left out, for want of room: {what}. They are there on a wider terminal, or in a pipe.", err=True)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of text with the columns one below the other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def coloured(table: Fitted) -> list[Text]:
+    """Its lines, the titles bold, known words in their colours."""
+    lines = []
+    for number, cells in enumerate(table.lines):
+        line = Text()
+        for place, cell in enumerate(cells):
+            bold = number == 0 and not table.stacked
+            line.append("  " * (place > 0 and not table.stacked) + " " * (place > 0 and table.stacked))
+            line.append(cell.text, "bold" if bold else COLOURS.get(cell.word, ""))
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def terminal_width() -> int:
+    """In characters. Not asked of rich, which takes a dumb terminal for one of 80."""
+    return shutil.get_terminal_size().columns
+
+
+def shows(text: str) -> bool:
+    """Whether stdout can carry these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def dots() -> str:
+    """What stands for what is cut off."""
+    return "…" if shows("…") else "..."
 
 
 def print_json(data: Any) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+    text = json.dumps(data, ensure_ascii=False, indent=2, default=str)
+    click.echo(text if shows(text) else json.dumps(data, indent=2, default=str))
 
 
 def printable(text: str) -> str:
@@ -68,6 +110,15 @@ def ago(seconds: float | None) -> str:
         if seconds < most:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def took(seconds: float | None) -> str:
+    """How long a request took: ``0.4 ms``, ``35 ms``, ``20.1 s``."""
+    if seconds is None:
+        return "-"
+    if seconds >= 10:
+        return f"{seconds:,.1f} s"
+    return f"{seconds * 1000:,.0f} ms" if seconds >= 0.001 else f"{seconds * 1000:.1f} ms"
 
 
 def confirmed(question: str) -> bool:

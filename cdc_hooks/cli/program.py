@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -47,12 +49,31 @@ class Program(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
-        return _leave(_status(run)) if standalone_mode else run()
+        _never_fail_to_encode()
+        given = list(sys.argv[1:] if args is None else args)
+        run = partial(super().main, given, prog_name, complete_var, standalone_mode=False, **extra)
+        return _leave(_status(run, given)) if standalone_mode else run()
 
 
-def _status(run: Callable[[], Any]) -> int:
+def _text_only(args: Sequence[str]) -> None:
+    """UsageError for bytes that a database could not be asked for."""
+    for number, arg in enumerate(args, 1):
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"Argument {number} is not text in UTF-8: {arg!a}") from None
+
+
+def _never_fail_to_encode() -> None:
+    """What a terminal's encoding lacks is written as in Python, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _status(run: Callable[[], Any], args: Sequence[str]) -> int:
     try:
+        _text_only(args)
         returned = run()
     except CdcHooksError as error:
         click.echo(str(error), err=True)
@@ -84,6 +105,25 @@ def _remember(context: click.Context, _parameter: click.Parameter, given: Path |
     if given is not None:
         session.given = given
 
+
+class _Rate(click.ParamType[float]):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = math.nan
+        if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+            self.fail(
+                f"{value!r} is no rate: {_LOWEST_RATE} to {_HIGHEST_RATE:,} a second; without it: no limit.", param, ctx
+            )
+        return rate
+
+
+_LOWEST_RATE, _HIGHEST_RATE = 0.001, 1_000_000
+RATE = _Rate()
+"""Requests a second."""
 
 # Accepted before and after the command's name; the one after it counts.
 config_option = click.option(

@@ -10,50 +10,78 @@ from yarl import URL
 
 from cdc_hooks.addresses import literal
 from cdc_hooks.deliver.faults import NoConnection, words
-from cdc_hooks.deliver.resolve import Lookups, vetted
+from cdc_hooks.deliver.resolve import Lookups, Resolver, vetted
 from cdc_hooks.reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from cdc_hooks.config import Config, Webhook
+    from cdc_hooks.config import Config
+    from cdc_hooks.deliver.proxy import Proxy
 
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A webhook whose requests would not be made now. ``refused``: not before the configuration changes."""
+    """Who would not be connected to now. ``refused``: not before the configuration changes."""
 
-    webhook: str
+    subject: str
     why: str
     refused: bool
     host: str
 
 
+@dataclass(frozen=True)
+class _Target:
+    """``within_s``: how long its name is waited for."""
+
+    subject: str
+    host: str
+    port: int
+    within_s: float
+    resolver: Resolver
+
+
 def unreachable(config: Config) -> Sequence[Unreachable]:
-    """All names are looked up at the same time, and waited for as long as the webhook would wait to be connected."""
+    """All names are looked up at the same time, and waited for as long as one would wait to be connected."""
     return asyncio.run(_all(config))
 
 
 async def _all(config: Config) -> list[Unreachable]:
-    reach = Reach.of(config)
-    found = await asyncio.gather(*(_try(name, webhook, reach) for name, webhook in config.webhooks.items()))
+    found = await asyncio.gather(*map(_try, _targets(config)))
     return [one for one in found if one is not None]
 
 
-async def _try(name: str, webhook: Webhook, reach: Reach) -> Unreachable | None:
-    url = URL(webhook.url)
-    host, port = url.raw_host or "", url.port or 0
-    if reach.proxy_of(webhook) is not None and literal(host) is None:
-        return None  # for the proxy to resolve, and to refuse
+def _targets(config: Config) -> Iterator[_Target]:
+    reach, notify = Reach.of(config), config.notify
+    urls = [(f"webhook {name}", one.url, one.timeout, reach.proxy_of(one)) for name, one in config.webhooks.items()]
+    if notify.webhook is not None:
+        urls.append(("notify.webhook", notify.webhook.url, notify.webhook.timeout, reach.proxy))
+    for subject, text, timeout, proxy in urls:
+        url = URL(text)
+        host, port = url.raw_host or "", url.port or 0
+        if not _left_to(proxy, host):
+            yield _Target(subject, host, port, timeout.connect, vetted(reach.rules, Lookups()))
+    if notify.email is not None:
+        # Mail servers are often on this host or beside it: any address will do.
+        yield _Target("notify.email", notify.email.host, notify.email.usual_port, notify.email.timeout, Lookups())
+
+
+def _left_to(proxy: Proxy | None, host: str) -> bool:
+    """Whether the proxy resolves the name, and refuses it."""
+    return proxy is not None and literal(host) is None
+
+
+async def _try(target: _Target) -> Unreachable | None:
+    host = target.host
     try:
-        async with asyncio.timeout(webhook.timeout.connect):
-            await vetted(reach.rules, Lookups())(host, port)
+        async with asyncio.timeout(target.within_s):
+            await target.resolver(host, target.port)
     except NoConnection as refused:
-        return Unreachable(name, refused.detail, refused=True, host=host)
+        return Unreachable(target.subject, refused.detail, refused=True, host=host)
     except TimeoutError:
         return Unreachable(
-            name, f"{host} was not resolved within {webhook.timeout.connect:g} s", refused=False, host=host
+            target.subject, f"{host} was not resolved within {target.within_s:g} s", refused=False, host=host
         )
     except (OSError, UnicodeError) as error:
-        return Unreachable(name, f"{host} cannot be resolved now: {words(error)}", refused=False, host=host)
+        return Unreachable(target.subject, f"{host} cannot be resolved now: {words(error)}", refused=False, host=host)
     return None

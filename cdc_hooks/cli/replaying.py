@@ -18,7 +18,8 @@ from cdc_hooks import assembly, sql
 from cdc_hooks.changelog import registry
 from cdc_hooks.changelog.connection import connect, translated
 from cdc_hooks.changelog.reader import Reader
-from cdc_hooks.cli.controlling import EVENT
+from cdc_hooks.cli.connect import connected
+from cdc_hooks.cli.controlling import event_id
 from cdc_hooks.cli.delivery_options import time_of
 from cdc_hooks.cli.output import confirmed
 from cdc_hooks.cli.program import INTERRUPTED
@@ -64,18 +65,15 @@ class Wish:
         """From what was given on the command line. Raises ConfigError."""
         webhook_of(config, webhook)
         now = datetime.now(UTC)
-        first, last = time_of(begin, now), now if end is None else time_of(end, now)
+        first, last = time_of("--from", begin, now), now if end is None else time_of("--to", end, now)
         if first >= last:
             raise ConfigError(f"--from {begin} is not before {end or 'now'}", hint="give the earlier time with --from")
-        event = None if after is None else EVENT.fullmatch(after)
-        if after is not None and event is None:
-            raise ConfigError(f"{after!r} is no event", hint="write it as bodies have it: EPOCH-ID, such as 1-4711")
         return cls(
             webhook,
             first,
             last,
             None if table is None else table_of(config, webhook, table),
-            int(event[1]) if event else 0,
+            0 if after is None else _after(config, after),
         )
 
     def takes(self, change: Change) -> bool:
@@ -125,7 +123,7 @@ class _Replaying:
             try:
                 async for batch in self._batches(Reader(*connections), window, shape):
                     await self._deliver(render(batch, shape, epochs), plan, sender)
-            except _Stopped as stopped:
+            except (_Stopped, DatabaseError) as stopped:
                 click.echo(f"stopped: {stopped.message}; {self.summary()}{self.how_to_go_on()}", err=True)
                 return 1
             finally:
@@ -134,8 +132,7 @@ class _Replaying:
         return 0
 
     def summary(self) -> str:
-        changes, requests = ("" if number == 1 else "s" for number in (self._sent, self._requests))
-        return f"{self._sent:,} change{changes} in {self._requests:,} request{requests} arrived"
+        return f"{_count(self._sent, 'change')} in {_count(self._requests, 'request')} arrived"
 
     def how_to_go_on(self) -> str:
         return f"; to go on: the same command with --after {self._last_event}" if self._last_event else ""
@@ -181,6 +178,15 @@ class _Replaying:
         self._last_event = message.last_event
         if self._pause_s:
             await asyncio.sleep(self._pause_s)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _after(config: Config, event: str) -> int:
+    with connected(config.database.dsn.get_secret_value()) as connection:
+        return event_id("--after", event, connection.execute(_SQL["epochs"].encode()))
 
 
 def _bar() -> Progress:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cdc_hooks.cli.output import ago, print_json, print_table
+from cdc_hooks.cli.output import ago, print_json, print_table, took
 from cdc_hooks.config.units import rough_size
 
 if TYPE_CHECKING:
-    from cdc_hooks.ops.status import StatusReport, WebhookStatus
+    from cdc_hooks.ops.status import Statistics, StatusReport, WebhookStatus
 
 _TITLES = ("webhook", "state", "delivered", "backlog", "lag", "dead", "gaps", "last success", "what is going on")
+_SUMS = ("webhook", "over the last", "deliveries", "success", "average", "p95", "longest")
 _SPANS = {"hour": "hour", "day": "day", "month": "30 days"}
 
 
@@ -30,7 +31,7 @@ def show(report: StatusReport, *, as_json: bool) -> None:
         since = ago((now - report.daemon_since).total_seconds()) if report.daemon_since else "-"
         click.echo(f"daemon: {report.daemon}, for {since}")
     click.echo(f"change log: {rough_size(report.log_bytes)}\n")
-    print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks])
+    print_table(_TITLES, [_row(webhook, now) for webhook in report.webhooks], cut=["webhook"], sentences=True)
     _show_statistics(report)
     for line in report.captures:
         click.echo(f"capture: {line}")
@@ -39,23 +40,40 @@ def show(report: StatusReport, *, as_json: bool) -> None:
 def _show_statistics(report: StatusReport) -> None:
     """Deliveries, success and latency over the last hour, day and 30 days, where there were any."""
     rows = [
-        [webhook.name, title, f"{sums.deliveries:,}", _part(sums.success_rate), _ms(sums.mean_s), _ms(sums.p95_s)]
+        [
+            webhook.name,
+            spans,
+            f"{sums.deliveries:,}",
+            _part(sums.success_rate),
+            took(sums.mean_s),
+            took(sums.p95_s),
+            took(sums.longest_s),
+        ]
         for webhook in report.webhooks
-        for span, title in _SPANS.items()
-        if (sums := webhook.statistics.get(span))
+        for spans, sums in _by_span(webhook)
     ]
     if rows:
         click.echo()
-        print_table(("webhook", "over the last", "deliveries", "success", "average", "p95"), rows)
+        print_table(_SUMS, rows, cut=["webhook"])
+
+
+def _by_span(webhook: WebhookStatus) -> list[tuple[str, Statistics]]:
+    """Spans for which all is the same, because there was nothing before, are one: ``hour, day``."""
+    found: list[tuple[str, Statistics]] = []
+    for span, title in _SPANS.items():
+        sums = webhook.statistics.get(span)
+        if sums is None:
+            continue
+        if found and found[-1][1] == sums:
+            found[-1] = (f"{found[-1][0]}, {title}", sums)
+        else:
+            found.append((title, sums))
+    return found
 
 
 def _part(rate: float | None) -> str:
     """Percents, rounded down: 100 % means all."""
     return "-" if rate is None else f"{int(rate * 1000) / 10:g} %"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def _row(webhook: WebhookStatus, now: datetime) -> list[str]:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from cdc_hooks.cli.connect import connected
-from cdc_hooks.cli.output import COLOURS, ago
+from cdc_hooks.cli.fitting import Table, aligned, fitted
+from cdc_hooks.cli.output import ago, coloured, dots, shows, terminal_width
 from cdc_hooks.errors import DatabaseError
 from cdc_hooks.ops.status import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from cdc_hooks.ops.status import StatusReport, WebhookStatus
 
 WIDTH = 30
-_LEVELS = "▁▂▃▄▅▆▇█"
+LEVELS, PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
+_SHORTEST_GRAPH = 5
+_TITLES = ("webhook", "state", "lag", "changes/s", "backlog", "dead")
 
 
 @dataclass
@@ -48,50 +50,66 @@ class History:
         self.delivered, self.at = webhook.delivered, now
 
 
-def sparkline(values: Iterable[float]) -> str:
+def sparkline(values: Iterable[float], levels: str = LEVELS) -> str:
     """A graph in one line, from nothing to the largest value."""
     values = list(values)
     most = max(values, default=0.0)
-    top = len(_LEVELS) - 1
-    return "".join(_LEVELS[round(top * value / most) if most else 0] for value in values)
+    top = len(levels) - 1
+    return "".join(levels[round(top * value / most) if most else 0] for value in values)
 
 
 def watch(config: Config, console: Console, every_s: float) -> None:
     """Show it until interrupted. A database that cannot be reached is shown, too, and asked again."""
+    with suppress(KeyboardInterrupt):
+        if console.is_dumb_terminal:  # which cannot be drawn on: one view below the other
+            _again_and_again(config, every_s, lambda shown: console.print(shown, soft_wrap=True))
+        else:
+            with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False) as live:
+                _again_and_again(config, every_s, lambda shown: live.update(shown, refresh=True))
+
+
+def _again_and_again(config: Config, every_s: float, show: Callable[[Group | Text], None]) -> None:
     histories: dict[str, History] = {}
-    with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
-            try:
-                with connected(config.database.dsn.get_secret_value()) as connection:
-                    while True:
-                        report = gather(connection, config)
-                        for webhook in report.webhooks:
-                            histories.setdefault(webhook.name, History()).add(webhook, time.monotonic())
-                        live.update(view(report, histories), refresh=True)
-                        time.sleep(every_s)
-            except DatabaseError as error:
-                live.update(Text(f"{error}\n\nasked again in {every_s:g} s; Ctrl-C ends this"), refresh=True)
-                time.sleep(every_s)
+    while True:
+        try:
+            with connected(config.database.dsn.get_secret_value()) as connection:
+                while True:
+                    report = gather(connection, config)
+                    for webhook in report.webhooks:
+                        histories.setdefault(webhook.name, History()).add(webhook, time.monotonic())
+                    levels = LEVELS if shows(LEVELS) else PLAIN_LEVELS
+                    show(view(report, histories, terminal_width(), levels))
+                    time.sleep(every_s)
+        except DatabaseError as error:
+            show(Text(f"{error}\n\nasked again in {every_s:g} s; Ctrl-C ends this"))
+            time.sleep(every_s)
 
 
-def view(report: StatusReport, histories: dict[str, History]) -> Group:
-    """What is shown at one moment."""
+def view(report: StatusReport, histories: dict[str, History], width: int = 120, levels: str = LEVELS) -> Group:
+    """What is shown at one moment, on so many characters a line."""
     now = datetime.now(UTC)
     since = f", for {ago((now - report.daemon_since).total_seconds())}" if report.daemon_since else ""
-    table = Table("webhook", "state", "lag", "", "changes/s", "", "backlog", "dead", box=None, header_style="bold")
+    troubles = [f"{one.name}: {one.summary}" for one in report.webhooks if one.state not in {"active", "retired"}]
+    head = f"{now:%H:%M:%S} UTC   daemon: {report.daemon or 'none runs'}{since}   (Ctrl-C ends this)\n"
+    table = fitted(_table(report, histories, width, levels), width, dots())
+    return Group(Text(head), *coloured(table), Text("\n" + "\n".join(troubles)))
+
+
+def _table(report: StatusReport, histories: dict[str, History], width: int, levels: str) -> Table:
+    """With graphs as long as there is room for them; else without."""
+    rows = []
     for webhook in report.webhooks:
         history = histories.get(webhook.name, History())
         rate = history.rates[-1] if history.rates else 0.0
-        table.add_row(
-            webhook.name,
-            Text(webhook.state, COLOURS.get(webhook.state, "")),
-            ago(webhook.lag_s),
-            Text(sparkline(history.lags), "yellow"),
-            f"{rate:,.0f}",
-            Text(sparkline(history.rates), "green"),
-            f"{webhook.backlog:,}",
-            str(webhook.dead_letters),
-        )
-    troubles = [f"{one.name}: {one.summary}" for one in report.webhooks if one.state not in {"active", "retired"}]
-    head = f"{now:%H:%M:%S} UTC   daemon: {report.daemon or 'none runs'}{since}   (Ctrl-C ends this)\n"
-    return Group(Text(head), table, Text("\n" + "\n".join(troubles)))
+        numbers = [ago(webhook.lag_s), f"{rate:,.0f}", f"{webhook.backlog:,}", str(webhook.dead_letters)]
+        rows.append([webhook.name, webhook.state, *numbers])
+    cut, spare = ("webhook",), ("dead", "backlog")
+    taken = max(map(len, aligned([_TITLES, *rows])))
+    length = min(WIDTH, (width - taken) // 2 - 2)
+    if length < _SHORTEST_GRAPH:
+        return Table(_TITLES, rows, cut, spare)
+    for row, webhook in zip(rows, report.webhooks, strict=True):
+        history = histories.get(webhook.name, History())
+        row.insert(4, sparkline(list(history.rates)[-length:], levels).ljust(length))
+        row.insert(3, sparkline(list(history.lags)[-length:], levels).ljust(length))
+    return Table([*_TITLES[:3], "", _TITLES[3], "", *_TITLES[4:]], rows, cut, spare)

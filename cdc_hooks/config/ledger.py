@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from cdc_hooks.config.choices import OnResent, Recorded
 from cdc_hooks.config.section import Section
 from cdc_hooks.config.values import Bytes, Seconds, nothing_or_off
 
 _DAY = 86_400.0
 _MiB, _GiB = 2**20, 2**30
-
-
-class Recorded(StrEnum):
-    ALL = "all"
-    REJECTED = "rejected"
-    NONE = "none"
-
-
-class OnResent(StrEnum):
-    MARK = "mark"
-    REMOVE = "remove"
 
 
 class Ledger(Section):

@@ -119,11 +119,10 @@ def _contradictions(data: object, context: dict[str, Any], lines: Mapping[Place,
     network = _valid({"": sections.get("network")}, NetworkRules, context)
     if network:
         webhooks = _valid(sections.get("webhooks"), Webhook, context)
-        tables = {
-            canonical_table(name): table for name, table in _valid(sections.get("tables"), TableRules, context).items()
-        }
+        tables = _valid(sections.get("tables"), TableRules, context)
+        excluded = {canonical_table(name): table.exclude for name, table in tables.items()}
         notify = _valid({"": sections.get("notify")}, Notify, context).get("")
-        for place, what in rules.contradictions(network[""], webhooks, tables, notify):
+        for place, what in rules.contradictions(webhooks, excluded, notify, allow_http=network[""].allow_http):
             yield Problem(lines[place], place, what)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import (
@@ -19,6 +18,7 @@ from pydantic import (
 )
 
 from cdc_hooks.config import rules
+from cdc_hooks.config.choices import Level, LogFormat, LogLevel, WhenFull
 from cdc_hooks.config.credentials import (
     CredentialFile,
     Secret,
@@ -48,29 +48,6 @@ from cdc_hooks.config.values import (
 )
 from cdc_hooks.config.webhook import Basic, KiB, MiB, Webhook, credentials_for
 from cdc_hooks.model import Action
-
-
-class Level(StrEnum):
-    ROW = "row"
-    STATEMENT = "statement"
-
-
-class WhenFull(StrEnum):
-    HOLD = "hold"
-    DROP_OLDEST = "drop_oldest"
-
-
-class LogFormat(StrEnum):
-    JSON = "json"
-    CONSOLE = "console"
-    AUTO = "auto"
-
-
-class LogLevel(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class Database(Section):
@@ -208,7 +185,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        wrong = list(rules.contradictions(self.network, self.webhooks, self.tables, self.notify))
+        excluded = {name: table.exclude for name, table in self.tables.items()}
+        wrong = list(rules.contradictions(self.webhooks, excluded, self.notify, allow_http=self.network.allow_http))
         if wrong:
             fail("config", wrong)
         return self

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from cdc_hooks.config.choices import Tls
 from cdc_hooks.config.credentials import (
     CertificateFile,
     CredentialFile,
@@ -27,12 +27,6 @@ _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*
 _DOMAIN = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*"
 _ADDRESS = re.compile(rf"{_LOCAL}@{_DOMAIN}")
 _SMTP_HOST = re.compile(rf"{_DOMAIN}\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-
-
-class Tls(StrEnum):
-    STARTTLS = "starttls"
-    TLS = "tls"
-    NONE = "none"
 
 
 _USUAL_PORTS = {Tls.STARTTLS: 587, Tls.TLS: 465, Tls.NONE: 25}

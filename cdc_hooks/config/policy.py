@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from cdc_hooks.config.choices import OnExhausted, Preset
 from cdc_hooks.config.section import Section, fail
-from cdc_hooks.config.values import Kind, Seconds, as_list, nothing_or_off
+from cdc_hooks.config.units import format_duration
+from cdc_hooks.config.values import Kind, Seconds, as_list, no_longer_than, nothing_or_off
 
 _STATUSES = re.compile(r"([1-9]\d\d)(?:-([1-9]\d\d))?")
 
 
-class OnExhausted(StrEnum):
-    DEAD_LETTER = "dead_letter"
-    PAUSE = "pause"
-    DROP = "drop"
-
-
-class OnPoison(StrEnum):
-    CONTINUE = "continue"
-    HOLD_ROW = "hold_row"
-
-
-class Preset(StrEnum):
-    FIRE_AND_FORGET = "fire-and-forget"
-    FIVE_STRIKES = "five-strikes"
-    PATIENT = "patient"
-
-
 PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     Preset.FIRE_AND_FORGET: {
-        "timeout": {"connect": "5s", "total": "5s"},
+        "timeout": {"total": "5s"},
         "retry": {"schedule": ["5s"], "on_exhausted": "drop"},
         "breaker": "off",
         "bisect": "false",
@@ -109,6 +93,9 @@ class Retry(Section):
         return self
 
 
+_PAUSE_S = 10.0
+
+
 class Breaker(Section):
     """Holds back the whole webhook while its endpoint is sick, and keeps its place. ``breaker: off`` for none."""
 
@@ -116,17 +103,22 @@ class Breaker(Section):
     """Opens after so many failures in a row."""
     rate: float = Field(default=0.8, gt=0, le=1)
     """Opens when this part of the requests of the last minute failed, of twenty at least."""
-    pause: Seconds = Field(default=10.0, gt=0)
+    pause: Seconds = Field(default=_PAUSE_S, gt=0)
     """Then one request tries whether it is well again, after this pause; each time it is not, the pause doubles …"""
     longest_pause: Seconds = Field(default=300.0, gt=0)
     """… up to this."""
     drain_rate: float = Field(default=20.0, gt=0)
     """Most requests a second after an outage, until the webhook has caught up."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _pauses_no_longer_than_the_longest(cls, given: object) -> object:
+        return no_longer_than(given, "pause", _PAUSE_S, "longest_pause")
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.pause > self.longest_pause:
-            fail("breaker", [(("pause",), "longer than longest_pause")])
+            fail("breaker", [(("pause",), f"longer than longest_pause ({format_duration(self.longest_pause)})")])
         return self
 
 

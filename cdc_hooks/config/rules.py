@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from cdc_hooks.config.models import NetworkRules, TableRules
     from cdc_hooks.config.notify import Notify
     from cdc_hooks.config.problems import Place
     from cdc_hooks.config.webhook import Webhook
@@ -18,18 +17,21 @@ _PLAIN_LOGIN = "the password would travel in the clear; use starttls or tls, or 
 
 
 def contradictions(
-    network: NetworkRules, webhooks: Mapping[str, Webhook], tables: Mapping[str, TableRules], notify: Notify | None
+    webhooks: Mapping[str, Webhook],
+    excluded: Mapping[str, Collection[str]],
+    notify: Notify | None,
+    *,
+    allow_http: bool,
 ) -> Iterator[tuple[Place, str]]:
-    """The place and the words of each thing that cannot be done as configured."""
-    if notify is not None and not network.allow_http:
+    """The place and the words of each thing that cannot be done as configured. ``excluded``: columns, by table."""
+    if notify is not None and not allow_http:
         yield from _notices_in_the_clear(notify)
     for name, webhook in webhooks.items():
-        if webhook.url.startswith("http:") and not network.allow_http:
+        if webhook.url.startswith("http:") and not allow_http:
             yield ("webhooks", name, "url"), _PLAIN_HTTP
         for table, wish in webhook.tables.items():
-            excluded = set(tables[table].exclude) if table in tables else set()
             for column in wish.fields or ():
-                if column in excluded:
+                if column in excluded.get(table, ()):
                     yield (
                         ("webhooks", name, "tables", table, "fields"),
                         f"column {column} is excluded at tables.{table}.exclude",
@@ -43,7 +45,7 @@ def _notices_in_the_clear(notify: Notify) -> Iterator[tuple[Place, str]]:
         yield ("notify", "email", "tls"), _PLAIN_LOGIN
 
 
-def unused_tables(webhooks: Mapping[str, Webhook], tables: Mapping[str, TableRules]) -> Iterator[tuple[Place, str]]:
+def unused_tables(webhooks: Mapping[str, Webhook], tables: Iterable[str]) -> Iterator[tuple[Place, str]]:
     """Tables of the DBA's say that no webhook wants: nothing is wrong, but perhaps somebody mistyped a name."""
     wanted = {table for webhook in webhooks.values() for table in webhook.tables}
     for table in tables:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
+from contextlib import suppress
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -73,6 +74,16 @@ def not_empty(names: tuple[T, ...]) -> tuple[T, ...]:
 def nothing_or_off(given: object) -> object:
     """``off``, like nothing at all, is None."""
     return None if given in ("off", "none", False) else given
+
+
+def no_longer_than(given: object, key: str, usual_s: float, whole: str) -> object:
+    """A section in which ``key`` is as short as ``whole``, where only that is given and is shorter than is usual."""
+    if isinstance(given, dict) and key not in given:
+        with suppress(ValueError):  # told of ``whole`` itself
+            most = _seconds(given.get(whole))
+            if isinstance(most, (int, float)) and 0 < most < usual_s:
+                return {**given, key: given[whole]}
+    return given
 
 
 def tables_by_name(given: object) -> object:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import ssl
-from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from cdc_hooks.config.certificates import load_client_certificate
+from cdc_hooks.config.choices import OnPoison, Ordering, Preset, Start
 from cdc_hooks.config.credentials import (
     CertificateFile,
     CredentialFile,
@@ -25,8 +25,6 @@ from cdc_hooks.config.credentials import (
 from cdc_hooks.config.ed25519 import SigningKey
 from cdc_hooks.config.policy import (
     Breaker,
-    OnPoison,
-    Preset,
     Retry,
     Statuses,
     breaker_or_off,
@@ -34,6 +32,7 @@ from cdc_hooks.config.policy import (
     with_preset,
 )
 from cdc_hooks.config.section import Section, fail
+from cdc_hooks.config.units import format_duration
 from cdc_hooks.config.values import (
     NO_PROXY,
     AnyColumns,
@@ -46,23 +45,13 @@ from cdc_hooks.config.values import (
     Url,
     as_list,
     distinct,
+    no_longer_than,
     not_empty,
     tables_by_name,
 )
 from cdc_hooks.model import Action
 
 KiB, MiB = 2**10, 2**20
-
-
-class Ordering(StrEnum):
-    KEY = "key"
-    STRICT = "strict"
-    NONE = "none"
-
-
-class Start(StrEnum):
-    NOW = "now"
-    EARLIEST = "earliest"
 
 
 Actions = Annotated[tuple[Action, ...], BeforeValidator(as_list), AfterValidator(distinct), AfterValidator(not_empty)]
@@ -86,16 +75,25 @@ class BatchLimits(Section):
     """How long a batch that is not full waits for more. With 0s changes gather only while a request is in flight."""
 
 
+_CONNECT_S = 5.0
+
+
 class Timeout(Section):
-    connect: Seconds = Field(default=5.0, gt=0)
-    """For making the connection, TLS included."""
+    connect: Seconds = Field(default=_CONNECT_S, gt=0)
+    """For making the connection, TLS included. Not given: no more than total."""
     total: Seconds = Field(default=20.0, gt=0, le=3600)
     """For the whole attempt, from the beginning to the end of the response."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _connecting_takes_no_longer_than_all(cls, given: object) -> object:
+        return no_longer_than(given, "connect", _CONNECT_S, "total")
 
     @model_validator(mode="after")
     def _connecting_is_part_of_it(self) -> Self:
         if self.connect > self.total:
-            fail("timeout", [(("connect",), "longer than total, the time for the whole attempt")])
+            total = format_duration(self.total)
+            fail("timeout", [(("connect",), f"longer than total ({total}), the time for the whole attempt")])
         return self
 
 

@@ -146,15 +146,15 @@ class Connection(asyncio.Protocol):
         if self._closed_why is None:
             self._closed_why = why or ConnectionError("the connection was closed")
             self._parser = None
-            self._drop_unsent()
             self._abort()
             self._tell()
 
-    def _drop_unsent(self) -> None:
-        """Else the system would keep what a receiver does not read, and offer it for many minutes more."""
+    def _drop_all(self) -> None:
         if self._transport.get_write_buffer_size():
+            # Else the system would keep what the receiver does not read, and offer it for many minutes more.
             with suppress(OSError):  # it is lost already
                 self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     # What the transport calls.
 
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # So that it tells when all has been sent. (With 0, TLS of asyncio would pause for ever.)
         self._transport.set_write_buffer_limits(high=1, low=0)
-        self._abort = self._transport.abort
+        self._abort = self._drop_all
         self._unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:

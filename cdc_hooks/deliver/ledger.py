@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 from psycopg import AsyncConnection
 
 from cdc_hooks.changelog.lease import Lease
+from cdc_hooks.config.choices import Recorded
 from cdc_hooks.config.ledger import Ledger as Rules
-from cdc_hooks.config.ledger import Recorded
 from cdc_hooks.deliver.ledger_connection import LedgerConnection, NotWritten
 from cdc_hooks.deliver.logbook import Book, Outage
 from cdc_hooks.deliver.outcome import Outcome

@@ -45,7 +45,11 @@ class Filter:
     until: datetime | None = None
     table: str | None = None
     row: list[str] | None = None
-    """JSON, in all the ways in which the key of a row may be written."""
+    """The JSON that the key of a row may be, if it has one column …"""
+    row_names: list[str] | None = None
+    """… or the columns that it has, each as often as there are ways …"""
+    row_values: list[str] | None = None
+    """… to write its value in JSON."""
     status_from: int | None = None
     status_to: int | None = None
 
@@ -175,6 +179,14 @@ def attempts(connection: psycopg.Connection[Any], one: Found) -> list[PastAttemp
     """Those that failed, in order, as far as they are still there."""
     with connection.cursor(row_factory=class_row(PastAttempt)) as cursor:
         return cursor.execute(SQL["attempts"].encode(), {"number": one.number}).fetchall()
+
+
+def attempts_of(connection: psycopg.Connection[Any], numbers: list[int]) -> dict[int, list[PastAttempt]]:
+    """The same of many, by number."""
+    found: dict[int, list[PastAttempt]] = {}
+    for number, *attempt in connection.execute(SQL["attempts_of"].encode(), {"numbers": numbers}):
+        found.setdefault(number, []).append(PastAttempt(*attempt))
+    return found
 
 
 def related(connection: psycopg.Connection[Any], one: Found) -> list[Related]:

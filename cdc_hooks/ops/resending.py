@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cdc_hooks.changelog.connection import encoding_of
-from cdc_hooks.config.ledger import OnResent, Recorded
+from cdc_hooks.config.choices import OnResent, Recorded
 from cdc_hooks.deliver.ledger import FAILURE_BODY, SUCCESS_BODY
 from cdc_hooks.deliver.storable import header_lines, storable
 from cdc_hooks.ops.deliveries import SQL

@@ -24,10 +24,17 @@ class Statistics:
     success_rate: float | None
     mean_s: float | None
     p95_s: float | None
+    longest_s: float | None
 
     @classmethod
     def of(cls, sums: Sums) -> Self:
-        return cls(sums.deliveries, sums.success_rate, sums.mean_s, sums.quantile_s(0.95))
+        return cls(
+            sums.deliveries,
+            sums.success_rate,
+            sums.mean_s,
+            sums.quantile_s(0.95),
+            sums.longest if sums.attempts else None,
+        )
 
 
 @dataclass(frozen=True)

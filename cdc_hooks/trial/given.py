@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from cdc_hooks.capture import Wanted
 from cdc_hooks.errors import ConfigError
+from cdc_hooks.ops import row_key
 from cdc_hooks.shape.fields import Selector
 from cdc_hooks.trial.layout import compact
 
@@ -33,33 +34,18 @@ NO_ROW = Row(None, None)
 """Of a truncate."""
 
 
-def parse_key(text: str, names: Sequence[str]) -> dict[str, str]:
-    """The value of each key column, as text: ``17``; of several ``{"a": 1, "b": "x"}`` or ``a=1,b=x``. ConfigError."""
+def parse_key(given: str, names: Sequence[str]) -> dict[str, str]:
+    """The value of each key column, as text; see ``row_key``. ConfigError where it is no key of these columns."""
+    key = row_key.parse(given)
     if len(names) == 1:
-        return {names[0]: text}
-    values = _json_key(text) if text.lstrip().startswith("{") else _pairs(text)
-    if values is None or set(values) != set(names):
+        return {names[0]: key.text}
+    if key.columns is None or set(key.columns) != set(names):
         ways = json.dumps(dict.fromkeys(names, "…"), ensure_ascii=False), ",".join(f"{name}=…" for name in names)
         raise ConfigError(
-            f"{text!r} is not a key of several columns: {', '.join(names)}", hint=f"write '{ways[0]}' or '{ways[1]}'"
+            f"--row {given!r} is not a key of several columns: {', '.join(names)}",
+            hint=f"write '{ways[0]}' or '{ways[1]}'",
         )
-    return {name: values[name] for name in names}
-
-
-def _pairs(text: str) -> dict[str, str] | None:
-    pairs = [part.partition("=") for part in text.split(",")]
-    return {name.strip(): value for name, _, value in pairs} if all(equals for _, equals, _ in pairs) else None
-
-
-def _json_key(text: str) -> dict[str, str] | None:
-    try:
-        # Numbers keep their digits.
-        values = json.loads(text, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        return None
-    if not all(isinstance(value, (str, bool)) for value in values.values()):
-        return None
-    return {name: value if isinstance(value, str) else str(value).lower() for name, value in values.items()}
+    return {name: key.columns[name] for name in names}
 
 
 def parse_data(content: bytes, source: str, wanted: Wanted) -> Row:

@@ -128,13 +128,14 @@ UPDATE cdc_hooks.webhook
 -- name: note_hour
 -- What is new about a webhook's requests, added to the sums of this hour.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
-INSERT INTO cdc_hooks.webhook_hour AS h (webhook_id, hour, deliveries, attempts, failed, seconds, buckets)
+INSERT INTO cdc_hooks.webhook_hour AS h (webhook_id, hour, deliveries, attempts, failed, seconds, longest, buckets)
 SELECT %(webhook_id)s, pg_catalog.date_trunc('hour', pg_catalog.clock_timestamp(), 'UTC'), %(deliveries)s, %(attempts)s,
-       %(failed)s, %(seconds)s, %(buckets)s
+       %(failed)s, %(seconds)s, %(longest)s, %(buckets)s
   FROM lead
 ON CONFLICT (webhook_id, hour) DO UPDATE
    SET deliveries = h.deliveries + excluded.deliveries, attempts = h.attempts + excluded.attempts,
        failed = h.failed + excluded.failed, seconds = h.seconds + excluded.seconds,
+       longest = greatest(h.longest, excluded.longest),
        buckets = ARRAY(SELECT coalesce(a.n, 0) + coalesce(b.n, 0)
                          FROM unnest(h.buckets) WITH ORDINALITY AS a (n, at)
                          FULL JOIN unnest(excluded.buckets) WITH ORDINALITY AS b (n, at) USING (at) ORDER BY at);

@@ -19,6 +19,12 @@ SELECT id, at FROM cdc_hooks.tick WHERE at <= %(at)s ORDER BY id DESC LIMIT 1;
 -- The last tick that has not seen an event.
 SELECT id, at FROM cdc_hooks.tick WHERE upto_id < %(change_id)s ORDER BY id DESC LIMIT 1;
 
+-- name: epochs
+-- Each with its first and its last id, as far as they have been given out.
+SELECT e.epoch, e.first_id,
+       lead(e.first_id - 1, 1, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.change_id)) OVER (ORDER BY e.epoch)
+  FROM cdc_hooks.epoch e ORDER BY e.epoch;
+
 -- name: tick_after
 -- The first tick that has seen all that was committed by a time, or the newest one.
 SELECT id, at FROM cdc_hooks.tick

@@ -135,7 +135,13 @@ AND (%(since)s::timestamptz IS NULL
 AND (%(until)s::timestamptz IS NULL OR d.last_attempt_at < %(until)s::timestamptz)
 AND (%(table)s::text IS NULL OR d.table_name = %(table)s)
 AND (%(row)s::text[] IS NULL OR EXISTS (SELECT FROM json_array_elements(d.row_ids::json) AS k (value)
-                                         WHERE k.value::text = ANY (%(row)s::text[])))
+                                         WHERE k.value::text = ANY (%(row)s::text[])
+                                            OR CASE WHEN json_typeof(k.value) = 'object' THEN
+                                               (SELECT count(*) > 0 AND count(w.name) = count(*)
+                                                       AND count(*) = (SELECT count(DISTINCT n) FROM unnest(%(row_names)s::text[]) AS n)
+                                                  FROM json_each(k.value) AS e
+                                                  LEFT JOIN unnest(%(row_names)s::text[], %(row_values)s::text[]) AS w (name, value)
+                                                         ON w.name = e.key AND w.value = e.value::text) END))
 AND (%(status_from)s::integer IS NULL OR d.last_status BETWEEN %(status_from)s AND %(status_to)s)
 
 -- name: find
@@ -161,6 +167,11 @@ SELECT e.url, e.secrets, e.fields, e.headers, d.response_headers, d.response_bod
 -- name: attempts
 SELECT attempt, at, by_hand, duration_s, status, error_class, error, request_headers, response_headers, response_body
   FROM cdc_hooks.attempt WHERE delivery = %(number)s ORDER BY at, attempt;
+
+-- name: attempts_of
+-- The same of many, one after the other.
+SELECT delivery, attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body
+  FROM cdc_hooks.attempt WHERE delivery = ANY (%(numbers)s) ORDER BY delivery, at, attempt;
 
 -- name: related
 -- Its parts, and its resends.

@@ -8,7 +8,7 @@ SELECT l.holder, l.since, s.last_value > cdc_hooks.now_ms() AS leads,
 
 -- name: hours
 -- Sums over the last hour, day and 30 days, each to the full hour before; buckets are added up by the program.
-SELECT w.name, s.span, h.deliveries, h.attempts, h.failed, h.seconds, h.buckets
+SELECT w.name, s.span, h.deliveries, h.attempts, h.failed, h.seconds, h.longest, h.buckets
   FROM cdc_hooks.webhook w
   JOIN cdc_hooks.webhook_hour h ON h.webhook_id = w.id
   JOIN (VALUES ('hour', interval '1 hour'), ('day', interval '1 day'), ('month', interval '30 days')) AS s (span, length)

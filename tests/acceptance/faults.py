@@ -15,6 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Conversation = Callable[[Reader, Writer], Awaitable[None]]

@@ -81,7 +81,12 @@ def test_deliveries_are_listed_by_what_one_looks_for(shop):
         assert numbers("--state", "rejected", "--state", "dead") == [first["number"]]
         assert numbers("--table", 'public."Order Items"') == [items["number"]]
         assert numbers("--row", "2") == [second["number"]]
-        assert numbers("--row", '{"a": "c", "b": 2}') == [items["number"]]
+        for key in ('{"a": "c", "b": 2}', '{"b": 2, "a": "c"}', '{"a":"c","b":"2"}', "a=c,b=2", "b=2,a=c"):
+            assert numbers("--row", key) == [items["number"]], key
+        for key in ("a=c", "a=c,b=1", 'a=a"b,b=2', "a=c,b=2,c=3", '{"a": "c"}', "c", "number=2"):
+            assert numbers("--row", key) == [], key
+        assert numbers("--row", '"2"') == [second["number"]]
+        assert numbers("--row", 'a=a"b,b=1') == [items["number"]]
         assert numbers("--status", "4xx") == [first["number"]]
         assert numbers("--status", "200") == every[:2]
         assert numbers("--limit", "1") == every[:1]
@@ -91,14 +96,34 @@ def test_deliveries_are_listed_by_what_one_looks_for(shop):
         assert table.splitlines()[0].split()[:2] == ["number", "last"]
         assert "answered 422" in table
         assert shop.run("deliveries", "list", "--until", "1h").stdout == "No deliveries.\n"
+        for options in ((), ("--json",)):
+            told = shop.run("deliveries", "list", "--limit", "2", *options).stderr
+            assert told.startswith("These are 2 of 3;"), told
+            assert shop.run("deliveries", "list", "--limit", "3", *options).stderr == ""
+
+
+def test_a_list_for_scripts_is_whole_and_one_for_people_says_what_it_leaves_out(shop):
+    prepare(shop, "http://127.0.0.1:9/")
+    with leading(shop):
+        pass
+    shop.execute(
+        "INSERT INTO cdc_hooks.delivery (webhook_id, message_id, kind, state, table_name, action, row_ids, event_count,"
+        " first_event, last_event, attempts, first_attempt_at, last_attempt_at, last_status, last_error, body)"
+        " SELECT w.id, 'msg_' || n, 'normal', 'dead', 'public.orders', 'insert', '[' || n || ']', 1, '1-1', '1-1', 1,"
+        " now(), now(), 500, 'answered 500', '' FROM cdc_hooks.webhook w, generate_series(1, 60) AS n"
+    )
+    assert len(listed(shop)) == 60
+    done = shop.run("deliveries", "list")
+    assert len(done.stdout.splitlines()) == 51
+    assert done.stderr.startswith("These are 50 of 60;")
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         (["--webhook", "v"], "there is no webhook v"),
-        (["--since", "yesterday"], "'yesterday' is no time"),
-        (["--status", "6x"], "'6x' is no status"),
+        (["--since", "yesterday"], "--since: 'yesterday' is no time"),
+        (["--status", "6x"], "--status: '6x' is no status"),
         (["--table", "orders"], "did you mean public.orders?"),
         (["--state", "retrying"], "'retrying' is not one of"),
     ],
@@ -354,7 +379,9 @@ def test_what_cannot_be_resent_is_said(shop):
                 done = shop.run("deliveries", "resend", one["message_id"])
                 assert done.returncode == 1
                 assert why in done.stdout
-            assert shop.run("deliveries", "resend", "--webhook", "w").stdout == "No such deliveries.\n"
+            assert shop.run("deliveries", "resend", "--webhook", "w").stdout == (
+                "No such deliveries in a state to be resent (held, rejected, dead); --state chooses others.\n"
+            )
     assert shop.run("deliveries", "resend", "999").returncode == 2
     assert shop.run("deliveries", "resend").returncode == 2
     assert shop.run("deliveries", "resend", "1", "--webhook", "w").returncode == 2
@@ -420,9 +447,18 @@ def test_deliveries_are_exported_as_json_lines_and_as_csv(shop, tmp_path):
     first, second = (json.loads(line) for line in lines)
     assert (first["state"], first["last_status"], first["body"]) == ("dead", 500, inbox.arrivals[0].body.decode())
     assert (second["state"], second["row_ids"]) == ("delivered", [{"a": 'ä,"\n', "b": 1}])
+    (attempt,) = first["failed_attempts"]
+    assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, 500, "answered 500")
+    assert attempt["at"] == first["last_attempt_at"]
+    assert attempt["duration_s"] == first["duration_s"]
+    assert (attempt["response_body"], attempt["response_body_base64"]) == (None, "/wA=")
+    assert first["response_headers"] == attempt["response_headers"] == "content-length: 2"
+    assert (first["response_body_base64"], second["failed_attempts"]) == ("/wA=", [])
+    assert shop.run("deliveries", "export", "--output", "-").stdout.splitlines() == lines
     assert second["body"] == inbox.arrivals[1].body.decode()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["last_attempt_at"])
     path = tmp_path / "deliveries.csv"
+    path.touch(0o644)
     done = shop.run("deliveries", "export", "--format", "csv", "--output", str(path))
     assert done.stdout == ""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -430,6 +466,7 @@ def test_deliveries_are_exported_as_json_lines_and_as_csv(shop, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["message_id"] for row in rows] == [arrival.id for arrival in inbox.arrivals]
     assert rows[1]["body"] == inbox.arrivals[1].body.decode()
+    assert rows[0]["response_body_base64"] == "/wA="
     (only,) = shop.run("deliveries", "export", "--state", "dead").stdout.splitlines()
     assert json.loads(only)["number"] == first["number"]
     assert shop.run("deliveries", "export", "--until", "1h").stdout == ""

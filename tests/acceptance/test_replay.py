@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.harness import Site, eventually, leading, webhook
-from tests.acceptance.inbox import Switch, receiving
+from tests.acceptance.inbox import Switch, first_then, receiving
 from tests.receivers import answer, receiver_in_thread
 
 
@@ -117,6 +117,30 @@ def test_a_place_that_is_none(shop, place):
     assert "is no time" in done.stderr
 
 
+def test_an_event_that_never_was_and_a_time_to_come_are_refused(shop):
+    with receiving() as inbox:
+        prepare(shop, inbox.url)
+        with leading(shop):
+            insert(shop, 1, 3)
+            inbox.until(3)
+    for place, why in (
+        ("9-1", "there is no event 9-1"),
+        ("1-0", "there is no event 1-0"),
+        ("1-4", "there is no event 1-4"),
+        ("2101-02-03", "2101-02-03 is in the future"),
+        ("0", "goes on from what was committed after"),
+        ("1-3", "goes on from what was committed after"),
+    ):
+        done = shop.run("resume", "w", "--from", place, "--yes")
+        assert why in done.stderr + done.stdout
+        assert done.returncode == (0 if "goes on" in why else 2)
+    assert "its events are 1-1 to 1-3" in shop.run("resume", "w", "--from", "1-4", "--yes").stderr
+    for event in ("9-1", "1-4", "2h"):
+        done = shop.run("replay", "w", "--from", "1h", "--after", event, "--yes")
+        assert done.returncode == 2
+        assert done.stderr.startswith("--after: ")
+
+
 def test_a_replay_is_marked_and_sends_what_was_written_in_that_time(shop):
     with receiving() as inbox, receiver_in_thread(secret=None) as other:
         prepare(shop, inbox.url)
@@ -176,6 +200,25 @@ def test_a_replay_that_is_refused_says_where_to_go_on(shop, monkeypatch):
         assert "10 changes in 1 request arrived" in done.stdout
         rows = [item["rowId"] for one in inbox.arrivals[before:] for item in one.items]
         assert rows == [*range(1, 21), *[n for _ in range(4) for n in range(21, 31)], *range(21, 31)]
+
+
+def test_a_replay_whose_database_goes_away_says_where_to_go_on(shop):
+    with receiving() as inbox:
+        prepare(shop, inbox.url, batch={"max_events": 1000})
+        with leading(shop):
+            begin = now(shop)
+            insert(shop, 1, 30_000)
+            inbox.until(30_000)
+
+        async def terminate(request, stream) -> bool:
+            shop.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'replay'")
+            return await answer()(request, stream)
+
+        inbox.then = first_then(1, answer(), terminate)
+        stopped = shop.run("replay", "w", "--from", begin, "--yes")
+        assert stopped.returncode == 1
+        assert "\nstopped: the connection " in "\n" + stopped.stderr
+        assert "to go on: the same command with --after 1-" in stopped.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ Screen = Callable[[str], str]
 
 
 @contextmanager
-def terminal(site: Site, *args: str) -> Iterator[tuple[subprocess.Popen[bytes], Screen]]:
+def terminal(site: Site, *args: str, **changes: str) -> Iterator[tuple[subprocess.Popen[bytes], Screen]]:
     """A command on a terminal of its own, and what waits until it has shown a text."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cdc_hooks", "-c", str(site.path), *args]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40", **changes}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = ""
@@ -68,6 +68,37 @@ def test_it_shows_webhooks_with_graphs_until_it_is_interrupted(shop):
             until("a move")
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"COLUMNS": "40"},
+        {"TERM": "dumb", "COLUMNS": "40"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=" ".join,
+)
+def test_it_makes_do_with_a_poor_terminal(shop, changes):
+    shop.configure({"order-sync": webhook("https://a.example/", ["public.orders"])})
+    shop.apply()
+    with terminal(shop, "status", "--watch", "--every", "0.2", **changes) as (process, until):
+        until("order-sync")
+        shown = until("daemon: none runs")
+        assert "Traceback" not in shown
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_what_a_terminal_cannot_show_is_written_as_in_python(shop):
+    shop.configure({"order-sync": webhook("https://1.1.1.1/", ["public.orders"])})
+    shop.apply()
+    with leading(shop):
+        assert shop.run("pause", "order-sync", "--reason", "Köln").returncode == 0
+    for watch in ([], ["--watch"]):
+        with terminal(shop, "status", *watch, PYTHONIOENCODING="ascii") as (_, until):
+            assert "Traceback" not in until("K\\xf6ln")
 
 
 def test_a_database_that_is_down_is_said_and_asked_again(shop):

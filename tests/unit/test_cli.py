@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from click.testing import CliRunner
 
 from cdc_hooks import __version__
 from cdc_hooks.cli import main
-from cdc_hooks.cli.output import ago, aligned
+from cdc_hooks.cli.fitting import aligned
+from cdc_hooks.cli.output import ago
 from cdc_hooks.cli.program import Program, Session, config_option
 from cdc_hooks.errors import ConfigError, DatabaseError
 
@@ -57,6 +59,9 @@ def test_every_command_explains_itself(command):
     assert command in {"demo", *groups} or "-c, --config FILE" in shown.stdout
 
 
+BAD_RATES = ["nan", "inf", "0", "-1", "many", "1e-9"]
+
+
 @pytest.mark.parametrize(
     ("args", "what"),
     [
@@ -71,6 +76,17 @@ def test_every_command_explains_itself(command):
         (["test", "w", "--data", "/nowhere.json"], "No such file or directory"),
         (["test", "w", "--action", "upsert"], "Invalid value for '--action'"),
         (["test", "w", "--count", "0"], "Invalid value for '--count'"),
+        (["deliveries", "list", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range"),
+        (["deliveries", "list", "--limit", "9" * 23], "Invalid value for '--limit': 9999"),
+        *((["deliveries", "resend", "1", "--rate", rate], f"'--rate': '{rate}' is no rate") for rate in BAD_RATES),
+        *((["replay", "w", "--from", "1h", "--rate", rate], f"'--rate': '{rate}' is no rate") for rate in BAD_RATES),
+        (["deliveries", "list", "--row", "\udcff"], "Argument 4 is not text in UTF-8: '\\udcff'"),
+        (["deliveries", "list", "--since", "yesterday"], "--since: 'yesterday' is no time"),
+        (["deliveries", "list", "--until", "-2h"], "--until: '-2h' is no time"),
+        (["deliveries", "list", "--until", "9" * 9 + "d"], "--until: '999999999d' is no time"),
+        (["deliveries", "list", "--until", "0001-01-01T00:00+05:00"], "--until: '0001-01-01T00:00+05:00' is no time"),
+        (["deliveries", "list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
+        (["deliveries", "list", "--status", "6x"], "--status: '6x' is no status"),
     ],
 )
 def test_wrong_usage_is_status_2(args, what):
@@ -237,6 +253,14 @@ def test_a_reader_that_has_seen_enough():
 def test_the_module_is_the_command():
     done = subprocess.run([sys.executable, "-m", "cdc_hooks", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: cdc-hooks [OPTIONS] COMMAND")
+
+
+def test_an_interrupt_while_it_loads_says_nothing():
+    begin = "import os, signal, sys; sys.path_hooks.insert(0, lambda _: os.kill(os.getpid(), signal.SIGINT)); "
+    begin += "sys.path_importer_cache.clear(); "
+    script = "from cdc_hooks.__main__ import main; " + begin + "main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_the_path_without_options(monkeypatch):

@@ -53,6 +53,16 @@ def test_defaults():
     assert everything.database.owner_role == "cdc_hooks_owner"
 
 
+@pytest.mark.parametrize("total", ["3s", "250ms"])
+def test_a_short_limit_for_all_of_an_attempt_is_one_for_connecting_too(total):
+    made = webhook(f"timeout: {{total: {total}}}\nbreaker: {{longest_pause: {total}}}\n")
+    assert made.timeout.connect == made.timeout.total < 5
+    assert made.breaker.pause == made.breaker.longest_pause < 5
+    assert webhook(f"preset: fire-and-forget\ntimeout: {{total: {total}}}\n").timeout.connect < 5
+    assert webhook("timeout: {total: 30s}\n").timeout.connect == 5
+    assert webhook("timeout: {connect: 1s, total: 2s}\n").timeout.connect == 1
+
+
 def test_all_that_a_webhook_can_say():
     made = webhook(
         "tables:\n"

@@ -20,7 +20,7 @@ from cdc_hooks.deliver.sign import sign
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "receivers.md").read_text(encoding="utf-8")
 LANGUAGES = {".py": "python", ".mjs": "js", ".go": "go", ".php": "php"}
-PROGRAMS = sorted((DOCS / "receivers").iterdir())
+PROGRAMS = sorted(file for file in (DOCS / "receivers").iterdir() if file.suffix != ".md")
 
 
 def test_there_is_a_program_for_each_language():
@@ -46,6 +46,14 @@ def test_the_request_that_is_shown_is_genuine(page):
     assert said["id"] == headers["webhook-id"]
     assert said["hmac"] == hmac.new(keys[0], said["id"].encode(), "sha256").hexdigest()
     assert said["eventCount"] == len(said["items"])
+
+
+def test_what_there_is_to_read_is_listed():
+    listed = re.findall(r"\]\(([\w/.-]+)\)", (DOCS / "README.md").read_text(encoding="utf-8"))
+    pages = {file.relative_to(DOCS).as_posix() for file in DOCS.rglob("*.md")} - {"README.md"}
+    assert pages <= set(listed)
+    programs = re.findall(r"^\| \[(.*?)\]\(\1\)", (DOCS / "receivers/README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(programs) == [program.name for program in PROGRAMS]
 
 
 def rows_of_answers() -> dict[str, str]:
