@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cdc_hooks.changelog.connection import translated, words
+from cdc_hooks.changelog.connection import ConnectionLost, translated, words
 from cdc_hooks.config.dsn import show_dsn
 from cdc_hooks.errors import ConfigError, DatabaseError
 
@@ -45,5 +45,11 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
             hint=f"look whether the server runs, and whether host, port, user and password are right: psql '{where}'; "
             "a daemon's role that does not exist yet is made by cdc-hooks apply",
         ) from error
-    with connection, translated():
-        yield connection
+    try:
+        with connection, translated():
+            yield connection
+    except ConnectionLost as error:
+        raise DatabaseError(
+            f"the connection to {where or 'the default database'} was lost: {error.message}",
+            hint="run it again when the server is back; status says how far everything is",
+        ) from error

@@ -53,8 +53,11 @@ def event_id(option: str, text: str, epochs: Iterable[tuple[int, int, int]]) -> 
     epoch, number = int(found[1]), int(found[2])
     first, last = known.get(epoch, (1, 0))
     if not first <= number <= last:
-        are = ", ".join(f"{one}-{first} to {one}-{last}" for one, (first, last) in known.items()) or "none yet"
-        raise ConfigError(f"{option}: there is no event {text} in this database", hint=f"its events are {are}")
+        are = ", ".join(f"{one}-{first} to {one}-{last}" for one, (first, last) in known.items())
+        raise ConfigError(
+            f"{option}: there is no event {text} in this database",
+            hint=f"its events are {are}" if are else "no daemon has run on it yet",
+        )
     return number
 
 

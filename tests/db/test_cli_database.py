@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from psycopg.conninfo import make_conninfo
 
 from cdc_hooks.cli import main
+from cdc_hooks.cli.connect import connected
+from cdc_hooks.errors import DatabaseError
 
 
 @pytest.fixture
@@ -119,6 +121,17 @@ def test_a_table_that_is_not_there(cli, database):
     assert planned.exit_code == 2
     assert "there is no table public.orders in this database; did you mean public.order_s" in planned.stderr
     assert cli("remove", "public.nope", "--yes").exit_code == 2
+
+
+def test_a_connection_that_is_lost_is_said(database):
+    with psycopg.connect(database, autocommit=True) as admin, pytest.raises(DatabaseError) as lost:  # noqa: SIM117
+        with connected(make_conninfo(database, password="hunter22")) as connection:
+            admin.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+            connection.execute("SELECT 1")
+    assert "host=127.0.0.1" in lost.value.message
+    assert "was lost: terminating connection" in lost.value.message
+    assert "hunter22" not in str(lost.value)
+    assert "run it again" in lost.value.hint
 
 
 def test_rebase_asks_and_says_what_it_did(cli):
