@@ -170,7 +170,7 @@ SELECT attempt, at, by_hand, duration_s, status, error_class, error, request_hea
 
 -- name: attempts_of
 -- The same of many, one after the other.
-SELECT delivery, attempt, at, by_hand, duration_s, status, error, request_headers, response_headers, response_body
+SELECT delivery, attempt, at, by_hand, duration_s, status, error_class, error, request_headers, response_headers, response_body
   FROM cdc_hooks.attempt WHERE delivery = ANY (%(numbers)s) ORDER BY delivery, at, attempt;
 
 -- name: related

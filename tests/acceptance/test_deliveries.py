@@ -449,6 +449,7 @@ def test_deliveries_are_exported_as_json_lines_and_as_csv(shop, tmp_path):
     assert (second["state"], second["row_ids"]) == ("delivered", [{"a": 'ä,"\n', "b": 1}])
     (attempt,) = first["failed_attempts"]
     assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, 500, "answered 500")
+    assert attempt["error_class"] == "5xx"
     assert attempt["at"] == first["last_attempt_at"]
     assert attempt["duration_s"] == first["duration_s"]
     assert (attempt["response_body"], attempt["response_body_base64"]) == (None, "/wA=")

@@ -16,7 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc_hooks.demo.postgres import PostgresServer
-from tests.acceptance.faults import Fault, Patient, hospital, stays_silent
+from tests.acceptance.faults import Patient, harmless, hospital, stays_silent
 from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
 from tests.acceptance.internet import (
     PUBLIC_6,
@@ -110,7 +110,7 @@ class Named(Patient):
     """At a public address of its own, which its name leads to when it is healed."""
 
     def __init__(self, number: int, name: str) -> None:
-        super().__init__(Fault(stays_silent, None))
+        super().__init__(harmless(stays_silent))
         self.port = 80
         self.name = name
         self.host = public(number)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.acceptance.faults import Conversation, Fault, Patient, Reader, Writer, for_ever, hospital, resets
+from tests.acceptance.faults import Conversation, Patient, Reader, Writer, for_ever, harmless, hospital, resets
 from tests.acceptance.harness import Site, leading, webhook
 from tests.acceptance.inbox import receiving
 from tests.acceptance.ward import OPTIONS, Expected, check_bounds, until_all_is_well, until_as_expected, write_beside
@@ -88,7 +88,7 @@ class TlsPatient(Patient):
     """``well``: what it shows, and asks for, when it is healed."""
 
     def __init__(self, talk: Conversation, well: ssl.SSLContext) -> None:
-        super().__init__(Fault(talk, None))
+        super().__init__(harmless(talk))
         self._well = well
 
     @property
