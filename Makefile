@@ -8,7 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS := 10
-WORKERS := 2
+WORKERS := 3
 ARGS :=
 
 # An environment made for a Python that was asked for carries its name; without asking, any will do.

@@ -4,8 +4,8 @@ Tests in ``tests/db`` run on every server version that this machine has (15 from
 others on the newest. What is missing is said in the last lines of the run; with ``CDC_HOOKS_NOTHING_MISSING=1`` (as CI
 sets it) it is an error.
 
-``make test`` runs them in two processes. Those in ``tests/acceptance`` that start daemons of their own and have
-deadlines follow each other in one of them.
+``make test`` runs them in three processes, for many of them wait more than they work. Those of one file in
+``tests/acceptance``, which start daemons of their own and have deadlines, follow each other.
 """
 
 from __future__ import annotations
@@ -51,14 +51,12 @@ def need(what: str, present: object) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Each test by itself, but those in tests/acceptance as one (or two: those of the client start no daemons)."""
+    """Each test by itself, but those of a file in tests/acceptance together."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if "acceptance/test_post" in nodeid:
-                return "client"
-            return "acceptance" if "acceptance/" in nodeid else nodeid
+            return nodeid.partition("::")[0] if "acceptance/" in nodeid else nodeid
 
     return Scheduling(config, log)
 
