@@ -7,8 +7,6 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import structlog
-
 from cdc_hooks.changelog.connection import ConnectionLost
 from cdc_hooks.deliver.gate import Gate
 from cdc_hooks.deliver.held import HeldRows
@@ -16,6 +14,7 @@ from cdc_hooks.deliver.ledger import Attempt
 from cdc_hooks.deliver.parcel import Parcel
 from cdc_hooks.deliver.policy import Delivered, Drop, Fault, GiveUp, Pause, RetryAt, Split, asked_s, classify
 from cdc_hooks.deliver.sign import sign
+from cdc_hooks.deliver.telling import Telling
 from cdc_hooks.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ _LETTERS = frozenset({"held", "rejected", "dead"})
 _FINISHED = _LETTERS | {"part"}
 _REWRITE_S = 2.0
 """Before a dead letter that could not be written is written again."""
-
-log = structlog.get_logger()
 
 
 class Observer(Protocol):
@@ -73,6 +70,7 @@ class Courier:
         unfinished: dict[str, Unfinished],
     ) -> None:
         self._webhook = webhook
+        self._telling = Telling(webhook)
         self._sender = sender
         self._keys = keys
         self._judge = judge
@@ -279,7 +277,7 @@ class Courier:
             too_many, refused = outcome.status == 429, fault in {Fault.CONTENT, Fault.SIZE}
             self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=too_many, refused=refused)
         if complaint:
-            log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
+            self._telling.not_understood(parcel, complaint)
         elif left is not parcel:
             self._observer.accepted(self._webhook, parcel.events - left.events)
         return left, decision
@@ -294,7 +292,7 @@ class Courier:
     # -- what follows ---------------------------------------------------------------------------------------------
 
     async def _delivered(self, parcel: Parcel, attempt: Attempt) -> bool:
-        log.debug("delivered", **self._about(parcel), status=attempt.outcome.status)
+        self._telling.delivered(parcel, attempt.outcome.status)
         self._given_up_in_a_row = 0
         if parcel.attempts == 1 and parcel.part_of is None:
             self._ledger.delivered(parcel.delivery, attempt)
@@ -304,24 +302,13 @@ class Courier:
         return True
 
     def _said(self, parcel: Parcel, attempt: Attempt, decision: Decision) -> str:
-        """Log what happened and what follows; what happened, in words."""
+        """What happened, in words; the log and the observer get to know."""
         outcome = attempt.outcome
         error = classify(outcome)
         if outcome.status in self._judge.policy.success:
             error += f", but {parcel.events} of the events must be sent again"
             self._observer.failing(self._webhook, error)
-        about = {**self._about(parcel), "status": outcome.status, "error": error}
-        match decision:
-            case RetryAt(at):
-                log.warning("attempt_failed", **about, retry_in_s=round(max(0.0, at - time.time()), 1))
-            case Split():
-                log.warning("split", **about)
-            case GiveUp(reason):
-                log.error("dead_letter", **about, reason=reason)
-            case Drop(reason):
-                log.error("dropped", **about, reason=reason)
-            case Pause(reason):
-                log.error("attempt_failed", **about, reason=reason)
+        self._telling.failed(parcel, outcome.status, error, decision)
         return error
 
     async def _keep(self, parcel: Parcel, attempt: Attempt, next_at: float) -> None:
@@ -358,8 +345,7 @@ class Courier:
         return True
 
     async def _pause(self, why: str) -> None:
-        hint = f"when it is mended, run: cdc-hooks resume {self._webhook}"
-        log.error("paused", webhook=self._webhook, reason=why, hint=hint)
+        self._telling.paused(why)
         await self._controls.pause(why)
         self._gate.pause(why, by_itself=True)
 
@@ -385,18 +371,6 @@ class Courier:
     def _trouble(self, more: int) -> None:
         self._troubled += more
         self.tell_state()
-
-    def _about(self, parcel: Parcel) -> dict[str, object]:
-        message = parcel.message
-        return {
-            "webhook": self._webhook,
-            "message": message.id,
-            "table": message.table,
-            "action": str(message.action),
-            "events": message.event_count,
-            "attempt": parcel.attempts,
-            **({"part_of": parcel.part_of} if parcel.part_of else {}),
-        }
 
 
 def _tells_of_endpoint(fault: Fault, decision: Decision) -> bool:
