@@ -17,7 +17,7 @@ from cdc_hooks.cli.program import RATE, Session, config_option, json_option
 from cdc_hooks.errors import ConfigError
 from cdc_hooks.ops import deliveries as ledger
 from cdc_hooks.ops.deliveries import Filter
-from cdc_hooks.ops.following import firsts
+from cdc_hooks.ops.following import firsts, held_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -187,7 +187,7 @@ def _delete(connection: psycopg.Connection[Any], wanted: Filter) -> int:
         stayed += [one for one in page if one.number not in deleted]
         letters += [one for one in page if one.number in deleted and one.open]
     click.echo(f"{_count(gone)} deleted.")
-    _tell_followers(ledger.held_behind(connection, letters))
+    _tell_followers(held_behind(connection, letters))
     for one in stayed[:_TOLD]:
         click.echo(
             f"{one.number} stays: it is {one.state}, and will be tried again. To leave out what waits: "

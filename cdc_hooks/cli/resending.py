@@ -22,7 +22,7 @@ from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError, DatabaseError
 from cdc_hooks.model import Message
 from cdc_hooks.ops import deliveries as ledger
-from cdc_hooks.ops.following import rows_of
+from cdc_hooks.ops.following import held_behind, rows_of
 from cdc_hooks.ops.resending import Resends
 from cdc_hooks.reach import Reach
 from cdc_hooks.sql import queries
@@ -122,7 +122,7 @@ class _Resending:
 
     def _followers(self) -> list[Found]:
         """What was held for those that have got through, and is not among them."""
-        behind = ledger.held_behind(self._connection, self._gone)
+        behind = held_behind(self._connection, self._gone)
         follow = [one for one in behind if one.number not in self._results]
         if follow:
             click.echo(f"{len(follow):,} held behind them, which follow:")

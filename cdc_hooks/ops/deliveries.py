@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from cdc_hooks.ops.following import followers, rows_of
 from cdc_hooks.sql import queries
 
 SQL = queries("ledger")
@@ -194,17 +192,6 @@ def related(connection: psycopg.Connection[Any], one: Found) -> list[Related]:
     with connection.cursor(row_factory=class_row(Related)) as cursor:
         parameters = {"number": one.number, "message_id": one.message_id}
         return cursor.execute(SQL["related"].encode(), parameters).fetchall()
-
-
-def held_behind(connection: psycopg.Connection[Any], gone: Iterable[Found]) -> list[Found]:
-    """Deliveries that were held for those, which have got through or were deleted; in order of number."""
-    rows = {row for one in gone for row in rows_of(one)}
-    follow: list[Found] = []
-    for webhook in sorted({webhook for webhook, _, _ in rows}):
-        if find(connection, Filter(webhook=webhook, states=["held"]), limit=1):
-            set_aside = find(connection, Filter(webhook=webhook, states=[*LETTERS]), ascending=True)
-            follow += followers(set_aside, rows)
-    return sorted(follow, key=attrgetter("number"))
 
 
 def webhook_names(connection: psycopg.Connection[Any]) -> list[str]:

@@ -1,12 +1,17 @@
-"""Deliveries that wait for an earlier one of their rows, where ``on_poison: hold_row`` has them wait. Pure."""
+"""Deliveries that wait for an earlier one of their rows, where ``on_poison: hold_row`` has them wait."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from cdc_hooks.ops.deliveries import LETTERS, Filter, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import psycopg
 
     from cdc_hooks.ops.deliveries import Found
 
@@ -45,3 +50,14 @@ def firsts(follow: Iterable[Found]) -> list[Found]:
             first.append(one)
         seen |= rows
     return first
+
+
+def held_behind(connection: psycopg.Connection[Any], gone: Iterable[Found]) -> list[Found]:
+    """Deliveries that were held for those, which have got through or were deleted; in order of number."""
+    rows = {row for one in gone for row in rows_of(one)}
+    follow: list[Found] = []
+    for webhook in sorted({webhook for webhook, _, _ in rows}):
+        if find(connection, Filter(webhook=webhook, states=["held"]), limit=1):
+            set_aside = find(connection, Filter(webhook=webhook, states=[*LETTERS]), ascending=True)
+            follow += followers(set_aside, rows)
+    return sorted(follow, key=attrgetter("number"))
