@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -38,6 +40,7 @@ class OpsServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str | None, port: int) -> None:
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -84,3 +87,8 @@ class OpsServer:
         state = self._readiness()
         text = f"{state.why}\n" if self._is_allowed(request) else ""
         return web.Response(text=text, status=200 if state.ready else 503)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whoever sends to this port what is no HTTP gets 400. He shall not fill the log with it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -294,3 +295,16 @@ def test_a_webhook_that_is_taken_out_leaves_no_series_behind(shop):
         daemon.reload()
         eventually(lambda: 'webhook="bad"' not in get(daemon, "/metrics")[2])
         assert 'webhook="good"' in get(daemon, "/metrics")[2]
+
+
+def test_what_is_no_http_is_answered_and_does_not_fill_the_log(shop):
+    with leading(shop) as daemon:
+        host, _, port = daemon._http.removeprefix("http://").partition(":")
+        for garbage in (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
+            with socket.create_connection((host, int(port)), timeout=10) as stranger:
+                stranger.sendall(garbage)
+                assert stranger.recv(100).startswith(b"HTTP/1.0 400 ")
+        assert get(daemon, "/healthz")[0] == 200
+        daemon.terminate()
+        assert daemon.wait() == 0
+        assert [line for line in daemon.log if line.get("logger") or "exception" in line] == []
