@@ -129,7 +129,7 @@ def resend(session: Session, /, ids: Sequence[str], *, rate: float | None, yes: 
 def delete(session: Session, /, ids: Sequence[str], *, yes: bool, **choice: Any) -> int:
     """Delete what is recorded of deliveries: those that were given up on, with their bodies, and finished ones.
 
-    What waits to be delivered stays, unless its webhook is paused or no longer configured.
+    What waits to be delivered stays, unless its webhook is no longer configured.
     """
     by_options = _one_way_to_choose(ids, choice)
     wanted = filter_of(**choice)

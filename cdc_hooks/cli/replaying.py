@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -156,10 +157,12 @@ class _Replaying:
             while after_id < window.upto_id:
                 page = await reader.page(window, after_id)
                 changes = [change for change in page.changes if self._wish.takes(change)]
-                for lane in lanes(route(changes, page.kinds, shape), shape):
-                    for batch in lane:
-                        yield batch
-                bar.update(task, advance=page.to_id - after_id)
+                batches = list(chain.from_iterable(lanes(route(changes, page.kinds, shape), shape)))
+                for batch in batches:
+                    yield batch
+                    bar.advance(task, (page.to_id - after_id) / len(batches))
+                if not batches:
+                    bar.advance(task, page.to_id - after_id)
                 after_id = page.to_id
 
     async def _deliver(self, message: Message, plan: assembly.Plan, sender: Sender) -> None:

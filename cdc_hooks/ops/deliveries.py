@@ -148,7 +148,7 @@ def count(connection: psycopg.Connection[Any], wanted: Filter) -> dict[str, int]
 
 def delete(connection: psycopg.Connection[Any], numbers: list[int]) -> set[int]:
     """Delete deliveries, and what is recorded of their attempts. Returns the numbers of those that are gone: what waits
-    stays, unless its webhook is paused or no longer configured.
+    stays, unless its webhook is no longer configured.
     """
     with connection.transaction():
         parameters = {"numbers": numbers, "waiting_too": False}

@@ -173,6 +173,12 @@ def test_the_story_of_a_delivery(shop):
     assert data["body"] == {"text": arrival.body.decode()}
     assert [one["status"] for one in data["failed_attempts"]] == [500, 503, 400]
     assert [one["error_class"] for one in data["failed_attempts"]] == ["5xx", "5xx", "4xx"]
+    assert [one["response_headers"] for one in data["failed_attempts"]][1].endswith("x-reason: tired")
+    assert [one["at"] for one in data["failed_attempts"]] == sorted({one["at"] for one in data["failed_attempts"]})
+    assert all(0 < one["duration_s"] < 20 for one in data["failed_attempts"])
+    # Each attempt stands at its time, with what it took.
+    attempt = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC  attempt \d, [\d.,]+ m?s: "
+    assert len(re.findall(attempt, told, re.MULTILINE)) == 3
     assert "base64" in data["failed_attempts"][1]["response_body"]
     body = shop.run("deliveries", "show", str(one["number"]), "--body")
     assert body.stdout == arrival.body.decode()

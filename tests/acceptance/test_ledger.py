@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
+from cdc_hooks.config.credentials import signing_key
+from cdc_hooks.deliver.sign import fingerprint
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, webhook
 from tests.acceptance.inbox import Inbox, receiving
 from tests.receivers import Behaviour, Received, Stream, answer
 
+NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SOON = {"schedule": ["20ms"] * 5, "jitter": 0}
 
 
@@ -72,6 +78,43 @@ def test_what_is_recorded_is_a_choice(shop, log, bodies):
     assert shop.value("SELECT count(*) FROM cdc_hooks.attempt") == (0 if log == "none" else 2)
 
 
+def test_it_says_with_what_a_delivery_was_made_also_when_that_has_changed_since(shop):
+    old, new = (fingerprint(signing_key(secret)) for secret in (SECRET, NEW_SECRET))
+
+    def configured(secret: list[str], fields: list[str] | None) -> dict[str, Any]:
+        tables = {"public.orders": {} if fields is None else {"fields": fields}}
+        options = {"auth": {"bearer": "tell-nobody-of-it"}, "headers": {"X-Source": "shop"}}
+        return webhook(f"{inbox.url}?token=hush-hush", tables, secret=secret, **options)
+
+    with receiving(answer(202, b"thanks", "x-request-id: r-1")) as inbox:
+        shop.configure({"w": configured([SECRET], ["number", "id"])}, ledger={"bodies": "all"})
+        shop.apply()
+        with leading(shop) as daemon:
+            deliver(shop, inbox, 1)
+            eventually(lambda: len(logged(shop)) == 1, what="the record")
+            shop.configure({"w": configured([SECRET, NEW_SECRET], ["id"])}, ledger={"bodies": "all"})
+            daemon.reload()
+            daemon.until("reloading")
+            deliver(shop, inbox, 2)
+            eventually(lambda: len(logged(shop)) == 2, what="the record")
+            stop(daemon)
+    shown = [shop.run("deliveries", "show", one.id, "--json").stdout for one in inbox.arrivals]
+    assert "hush" not in "".join(shown)
+    assert "tell-nobody" not in "".join(shown)
+    first, second = map(json.loads, shown)
+    assert (first["secrets"], second["secrets"]) == ([old], [old, new])
+    assert (first["fields"], second["fields"]) == (["number", "id"], ["id"])
+    assert first["url"] == f"{inbox.url}?**********"
+    assert sorted(first["request_headers"]) == ["Authorization", "X-Source"]
+    assert first["body"] == {"text": inbox.arrivals[0].body.decode()}
+    assert "x-request-id: r-1" in first["response_headers"]
+    assert (first["response_body"], first["last_status"]) == ({"text": "thanks"}, 202)
+    assert [one["eventId"] for one in inbox.arrivals[0].items] == [first["first_event"]] == [first["last_event"]]
+    assert 0 < first["duration_s"] < 20
+    told = shop.run("deliveries", "show", second["message_id"]).stdout
+    assert f"fingerprint {old} {new}" in told
+
+
 def test_a_record_that_cannot_be_inserted_is_lost_and_said_and_that_is_all(shop):
     with receiving() as inbox:
         prepare(shop, inbox.url)
@@ -128,6 +171,24 @@ def test_the_daemon_keeps_the_budget(shop):
             assert logged(shop) == []
             deliver(shop, inbox, 1)
             eventually(lambda: len(logged(shop)) == 1, what="the record")
+
+
+def test_the_daemon_drops_what_is_older_than_it_is_to_keep(shop):
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with receiving() as inbox:
+        prepare(shop, inbox.url, keep="5d")
+        owner = shop.value("SELECT relowner::regrole::text FROM pg_class WHERE oid = 'cdc_hooks.attempt'::regclass")
+        for parent, age in itertools.product(("delivery_log", "attempt"), (3, 8)):
+            begin = today - timedelta(days=age)
+            shop.execute(
+                f"CREATE TABLE cdc_hooks.{parent}_{age} PARTITION OF cdc_hooks.{parent}"
+                f" FOR VALUES FROM ('{begin}') TO ('{begin + timedelta(days=1)}');"
+                f"ALTER TABLE cdc_hooks.{parent}_{age} OWNER TO {owner}"
+            )
+        with leading(shop) as daemon:
+            assert sorted(daemon.until("ledger_trimmed")["partitions"]) == ["attempt_8", "delivery_log_8"]
+        left = shop.execute("SELECT name FROM cdc_hooks.ledger_partitions() WHERE name ~ '_[0-9]$' ORDER BY name")
+        assert left == [("attempt_3",), ("delivery_log_3",)]
 
 
 def test_a_reload_changes_what_is_recorded(shop):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cdc_hooks.demo.postgres import free_port
 from tests.acceptance.harness import Site, eventually, leading, webhook
 from tests.acceptance.inbox import receiving
 
@@ -93,3 +94,23 @@ def test_through_a_proxy(shop):
             daemon.until("reloading")
             write_until(shop, lambda: straight.arrivals, "the straight way")
             assert straight.arrivals[0].request.target == "/hook"
+
+
+def test_a_proxys_failures_are_not_charged_to_the_endpoint(shop):
+    """However many there are: no breaker opens, and nothing is given up on."""
+    breaker = {"failures": 2, "pause": "1h", "longest_pause": "1h"}
+    options = {"retry": {"schedule": ["20ms"], "jitter": 0}, "breaker": breaker}
+    with receiving() as inbox:
+        section = {**network("127.0.0.0/8"), "proxy": f"http://127.0.0.1:{free_port()}"}
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], **options)}, network=section)
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders VALUES (1)")
+            failed = daemon.until("attempt_failed", attempt=8)
+            assert failed["error"].startswith("proxy: ")
+            assert daemon.metric("cdc_hooks_attempts_total", webhook="w", outcome="proxy") >= 8
+            assert daemon.metric("cdc_hooks_webhook_state", webhook="w", state="retrying") == 1
+            assert shop.execute("SELECT DISTINCT state, counted FROM cdc_hooks.delivery") == [("pending", 0)]
+            shop.configure({"w": webhook(inbox.url, ["public.orders"], proxy="none", **options)}, network=section)
+            daemon.reload()
+            inbox.until(1)

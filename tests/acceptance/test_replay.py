@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.harness import Site, eventually, leading, webhook
-from tests.acceptance.inbox import Switch, first_then, receiving
+from tests.acceptance.inbox import Gate, Switch, first_then, receiving
+from tests.acceptance.terminal import terminal
 from tests.receivers import answer, receiver_in_thread
 
 
@@ -167,6 +168,38 @@ def test_a_replay_is_marked_and_sends_what_was_written_in_that_time(shop):
             }
             assert "replay" not in json.loads(inbox.arrivals[0].body)
         assert other.requests == []
+
+
+def test_a_replay_shows_on_a_terminal_how_far_it_is(shop):
+    gate = Gate()
+    with receiving() as inbox:
+        prepare(shop, inbox.url, batch={"max_events": 10})
+        with leading(shop):
+            begin = now(shop)
+            insert(shop, 1, 30)
+            inbox.until(30)
+            before = len(inbox.arrivals)
+            inbox.then = first_then(1, answer(), gate)
+            with terminal(shop, "replay", "w", "--from", begin, "--yes") as (process, until):
+                inbox.wait(lambda: len(inbox.arrivals) == before + 2)
+                assert "━" in until("10/30")
+                gate.open()
+                until("30 changes in 3 requests arrived")
+                assert process.wait(10) == 0
+
+
+def test_a_replay_keeps_to_its_rate(shop):
+    with receiving() as inbox:
+        prepare(shop, inbox.url, batch={"max_events": 1}, ordering="strict")
+        with leading(shop):
+            begin = now(shop)
+            insert(shop, 1, 6)
+            inbox.until(6)
+            before = len(inbox.arrivals)
+            assert shop.run("replay", "w", "--from", begin, "--rate", "10", "--yes").returncode == 0
+    times = [one.at for one in inbox.arrivals[before:]]
+    assert len(times) == 6
+    assert times[-1] - times[0] >= 0.5
 
 
 def test_a_replay_that_is_refused_says_where_to_go_on(shop, monkeypatch):

@@ -72,6 +72,7 @@ def test_the_service_is_hardened(unit_here):
 
 def test_the_unit_brings_no_environment_and_no_secret(service):
     assert not [key for key in service if "Environment" in key]
+    assert service["LimitCORE"] == ["0"]  # nor does what is left of it when it breaks
     assert service["LoadCredential"][0].startswith("dsn:/etc/")
 
 
