@@ -72,6 +72,7 @@ def a_webhook(name: str, state: str, summary: str) -> WebhookStatus:
         lag_s=3.0,
         delivered=7,
         dead_letters=2,
+        held=0,
         gaps=0,
         **nothing,  # type: ignore[arg-type]
     )
