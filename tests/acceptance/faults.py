@@ -22,7 +22,7 @@ Conversation = Callable[[Reader, Writer], Awaitable[None]]
 
 _ESTABLISHED = 1  # TCP_ESTABLISHED of Linux
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-_BOMB = gzip.compress(gzip.compress(bytes(200 * 1024 * 1024)))
+BOMB = gzip.compress(gzip.compress(bytes(200 * 1024 * 1024)))
 
 
 async def request(reader: Reader) -> tuple[bytes, bytes]:
@@ -93,6 +93,14 @@ async def answers_413_early(reader: Reader, writer: Writer) -> None:
     await asyncio.sleep(0.2)
 
 
+async def closes_when_it_is_used_again(reader: Reader, writer: Writer) -> None:
+    """An orderly answer, and then, just as the next request comes on the same connection, its end."""
+    await request(reader)
+    writer.write(_OK)
+    await writer.drain()
+    await request(reader)
+
+
 async def reads_head_only(reader: Reader, writer: Writer) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.transport.pause_reading()
@@ -154,12 +162,13 @@ FAULTS: dict[str, Fault] = {
     "drips-the-body-of-a-failure": sick(says(_headers(503, b"content-length: 1000"), then=_DRIP), "503"),
     "success-with-an-endless-body": harmless(says(_headers(200), then=_FLOOD)),
     "failure-with-a-huge-body": sick(says(_headers(503, _GIGABYTE), then=_FLOOD), "503"),
-    "gzip-bomb": harmless(answers(200, _BOMB, "content-encoding: gzip, gzip")),
-    "gzip-bomb-of-a-failure": sick(answers(503, _BOMB, "content-encoding: gzip, gzip"), "503"),
+    "gzip-bomb": harmless(answers(200, BOMB, "content-encoding: gzip, gzip")),
+    "gzip-bomb-of-a-failure": sick(answers(503, BOMB, "content-encoding: gzip, gzip"), "503"),
     "reset-before-headers": sick(says(then=resets), _RESET),
     "reset-in-the-headers": sick(says(b"HTTP/1.1 200 OK\r\nx: ", then=resets), _RESET),
     "reset-after-the-headers": harmless(says(_headers(200, b"content-length: 10"), then=resets)),
     "closed-without-an-answer": sick(says(), _CLOSED),
+    "closed-when-used-again": harmless(closes_when_it_is_used_again),
     "half-a-status-line": sick(says(b"HTTP/1.1 20"), _CLOSED),
     "no-http": sick(says(b"220 smtp.example ESMTP\r\n"), _NO_HTTP),
     "garbage-chunks": sick(says(_headers(503, _CHUNKED), b"zz\r\nhello\r\n"), "503"),

@@ -7,7 +7,7 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.faults import FAULTS, Patient, hospital
+from tests.acceptance.faults import BOMB, FAULTS, Patient, hospital
 from tests.acceptance.harness import Daemon, Site, eventually, get, leading, webhook
 from tests.acceptance.inbox import receiving
 
@@ -110,6 +110,8 @@ def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> 
             assert first_deliveries(site)["well"] == "delivered"
             assert stored_too_much(site) == []
             assert answers_of(site, "failure-with-a-huge-body") == {("content-length: 1000000000", b"x" * KEPT_BYTES)}
+            bomb = (f"content-length: {len(BOMB)}\ncontent-encoding: gzip, gzip", BOMB)
+            assert answers_of(site, "gzip-bomb-of-a-failure") == {bomb}
             no_text = ("x: \ufffd\ufffd\ufffd\ncontent-length: 4", b"\0\xff\0\xfe")
             assert answers_of(site, "nul-and-no-utf8") == {no_text}
             assert daemon.metric("cdc_hooks_ledger_lost_total") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -97,6 +98,7 @@ def test_the_watch_fits_and_tells_all_troubles(width: int) -> None:
 
 
 def test_the_watch_has_graphs_where_there_is_room() -> None:
-    assert "###" in drawn(120, PLAIN_LEVELS)
+    # Of the lag and of the rate, each with one character for a look.
+    assert re.search(r" ### +1 +## ", drawn(120, PLAIN_LEVELS))
     assert "█" in drawn(120, "▁▂▃▄▅▆▇█")
     assert "#" not in drawn(50, PLAIN_LEVELS)
