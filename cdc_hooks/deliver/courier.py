@@ -81,7 +81,7 @@ class Courier:
         self._lease = lease
         self._observer = observer
         self._unfinished = unfinished
-        self._gate = Gate(rules, self.tell_state)
+        self._gate = Gate(rules, self.tell_state, after_outage=_was_sick(rules, unfinished.values()))
         self._held = HeldRows(ledger) if hold_rows else None
         self._given_up_in_a_row = 0
         self._troubled = 0
@@ -371,6 +371,12 @@ class Courier:
     def _trouble(self, more: int) -> None:
         self._troubled += more
         self.tell_state()
+
+
+def _was_sick(rules: GateRules, unfinished: Iterable[Unfinished]) -> bool:
+    """Whether so many attempts of what waits have failed for the endpoint that it was held back: those do not count."""
+    failures = sum(one.attempts - one.counted for one in unfinished if one.state == "pending")
+    return rules.breaker is not None and failures >= rules.breaker.failures
 
 
 def _tells_of_endpoint(fault: Fault, decision: Decision) -> bool:

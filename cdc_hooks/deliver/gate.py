@@ -35,9 +35,14 @@ class GateRules:
 
 
 class Gate:
-    """``on_turn`` is called whenever the gate opens or closes."""
+    """``on_turn`` is called whenever the gate opens or closes.
 
-    def __init__(self, rules: GateRules, on_turn: Callable[[], None] = lambda: None) -> None:
+    ``after_outage``: the endpoint was sick when the daemon before, or the configuration before, last tried it.
+    """
+
+    def __init__(
+        self, rules: GateRules, on_turn: Callable[[], None] = lambda: None, *, after_outage: bool = False
+    ) -> None:
         self._rules = rules
         self._loop = asyncio.get_running_loop()
         self._breaker = Breaker(rules.breaker) if rules.breaker else None
@@ -51,7 +56,7 @@ class Gate:
         self._next_probe = inf
         self._asked_until = 0.0
         self._next_at = 0.0
-        self._draining = False
+        self._draining = after_outage and self._breaker is not None
         self._limit = rules.concurrency
         self._good = 0
         self._inside = 0

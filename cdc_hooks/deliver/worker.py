@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc_hooks.changelog.window import Page, Progress, Window
+from cdc_hooks.deliver.backlog import Backlog
 from cdc_hooks.deliver.recorder import Recorder
 from cdc_hooks.deliver.round import Round, after, claim_of, is_whole, with_claim
 from cdc_hooks.shape import lanes, left_of, render_gap, route
@@ -75,8 +76,7 @@ class Worker:
         self._gaps = True
         self._progress = progress
         self._window: Window | None = None
-        self._recoveries = 0
-        self._drain_to = 0
+        self._backlog = Backlog(courier, head)
         self._fruitful = True
         self._claimed: Page | None = None
         self._next: asyncio.Task[Page] | None = None
@@ -189,8 +189,7 @@ class Worker:
         lo = self._progress.lo_tick
         # What is claimed at once should most likely have something for us in it, and be made into batches as it is.
         claim = (self._id, self._fingerprint) if self._fruitful and not self._max_wait_s else None
-        self._look_if_caught_up(lo)
-        hi = await self._head.beyond(lo, claim)
+        hi = await self._backlog.beyond(lo, claim)
         newest = self._head.window
         if newest is None or (newest.lo_tick, newest.hi_tick) != (lo, hi):
             return await self._first_page(lo, hi)
@@ -202,13 +201,6 @@ class Worker:
             self._claimed = page
             self._recorder.forget()
         return page
-
-    def _look_if_caught_up(self, lo: int) -> None:
-        """Whether all is delivered that had gathered when the endpoint became well again."""
-        if self._courier.recoveries != self._recoveries:
-            self._recoveries, self._drain_to = self._courier.recoveries, self._head.tick
-        if lo >= self._drain_to:
-            self._courier.caught_up()
 
     async def _first_page(self, lo: int, hi: int) -> Page:
         self._window = await self._reader.open_window(lo, hi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
@@ -46,6 +47,33 @@ def test_a_sick_endpoint_is_tried_alone_after_longer_and_longer_pauses_and_then_
     for pause, wanted in zip((b - a for a, b in pairwise(tried)), (0.2, 0.4, 0.8, 0.8, 0.8), strict=True):
         assert pause >= wanted
     assert well[-1] - well[0] >= (len(well) - 2) / 20
+
+
+@pytest.mark.parametrize("restart", ["", "stop", "kill"])
+def test_what_gathers_in_an_outage_comes_slowly_and_what_comes_later_does_not(shop, restart):
+    """Also where all webhooks are held back, so that nobody reads the log meanwhile; and after a restart."""
+    switch = Switch(answer(503))
+    with receiving(switch) as inbox, ExitStack() as stack:
+        breaker = {"failures": 3, "pause": "100ms", "longest_pause": "200ms", "drain_rate": 10}
+        prepare(shop, inbox.url, concurrency=4, breaker=breaker, **ONE_BY_ONE)
+        daemon = stack.enter_context(leading(shop))
+        insert(shop, 1, 1)
+        eventually(lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="open") == 1, what="an outage")
+        insert(shop, 2, 31)
+        if restart:
+            (daemon.kill if restart == "kill" else daemon.terminate)()
+            daemon.wait()
+            shop.let_the_lease_run_out()
+        switch.turn()
+        before = len(inbox.arrivals)
+        if restart:
+            stack.enter_context(leading(shop))
+        inbox.until(31)
+        drained = [one.at for one in inbox.arrivals[before:]]
+        assert drained[-1] - drained[0] >= (31 - 2) / 10
+        insert(shop, 32, 131)
+        inbox.until(131)
+    assert inbox.arrivals[-1].at - inbox.arrivals[-100].at < 99 / 10
 
 
 def test_the_breaker_opens_when_most_requests_of_a_while_fail_although_never_many_in_a_row(shop):
