@@ -20,6 +20,8 @@ from cdc_hooks.deliver.trust import Trust
 
 # How long the first address is tried alone before the next one is tried, too (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
+# With less than this left, the time went elsewhere, such as in waiting for a place: that is no failure to connect.
+_LEAST_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Way:
 async def connect(
     way: Way, timeout_s: float, deadline: float, *, new: Callable[[], Connection] = Connection
 ) -> Connection:
-    """A ``new`` connection, in time: name lookup, TCP, TLS. Raises NoConnection.
+    """A ``new`` connection, in time: name lookup, TCP, TLS. Raises NoConnection, or TimeoutError if there is no time.
 
     ``deadline`` (of the loop's clock) may come before ``timeout_s`` is over. It is watched here, where it is known
     who is to blame. Nothing comes from the environment: no proxies, no netrc.
     """
     time_s = min(timeout_s, deadline - asyncio.get_running_loop().time())
+    if time_s < _LEAST_S:
+        raise TimeoutError
     limit, attempt = asyncio.timeout(time_s), _Attempt(way, new)
     try:
         async with limit:

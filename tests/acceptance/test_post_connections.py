@@ -165,10 +165,18 @@ def test_waiting_for_a_connection_ends_with_the_deadline() -> None:
     async def test(receiver: Receiver, to: Sender) -> None:
         receiver.then = hang()
         outcomes = await asyncio.gather(post(to), post(to))
-        assert [classify(outcome) for outcome in outcomes] == ["no answer within 0.2 s"] * 2
+        assert [outcome.error for outcome in outcomes] == [Failure.TIMEOUT] * 2
         assert len(receiver.requests) == 1
 
     with_sender(test, total_timeout_s=SHORT_S)
+
+
+def test_with_no_time_left_it_is_not_the_connection_that_failed() -> None:
+    async def test(receiver: Receiver, to: Sender) -> None:
+        assert classify(await post(to)) == "no answer within 0.0005 s"
+        assert receiver.connections == 0
+
+    with_sender(test, total_timeout_s=0.0005)
 
 
 def test_a_cancelled_post_makes_room_for_the_next() -> None:
