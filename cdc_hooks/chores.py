@@ -10,7 +10,7 @@ from dataclasses import asdict
 import structlog
 
 from cdc_hooks import assembly
-from cdc_hooks.changelog.housekeeping import Housekeeper
+from cdc_hooks.changelog.housekeeping import Housekeeper, Sizes
 from cdc_hooks.config import Config, WhenFull
 from cdc_hooks.config.units import rough_size
 from cdc_hooks.deliver.ledger import Ledger
@@ -84,12 +84,11 @@ class Chores:
         emptied = await self._keeper.reclaim()
         if emptied:
             log.info("log_reclaimed", partitions=emptied)
-        log_bytes, queue = await self._keeper.sizes()
-        log_bytes = await self._keep_budget(log_bytes, services, config)
-        self._metrics.log_bytes.set(log_bytes)
+        sizes = await self._keep_budget(await self._keeper.sizes(), services, config)
+        self._metrics.log_bytes.set(sizes.log_bytes)
         self._metrics.log_max_bytes.set(config.change_log.max_bytes or math.inf)
-        self._metrics.log_rows.set(await self._keeper.rows())
-        self._metrics.notify_queue.set(queue)
+        self._metrics.log_rows.set(sizes.log_rows)
+        self._metrics.notify_queue.set(sizes.notify_queue)
         await self.count_dead_letters(services)
 
     async def count_dead_letters(self, services: Collection[Service]) -> None:
@@ -113,40 +112,40 @@ class Chores:
     async def audit(self, config: Config) -> None:
         await self._watch.look(assembly.wanted(config))
 
-    async def _keep_budget(self, log_bytes: int, services: Collection[Service], config: Config) -> int:
-        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the bytes then.
+    async def _keep_budget(self, sizes: Sizes, services: Collection[Service], config: Config) -> Sizes:
+        """Above the budget: raise the alarm, or drop the oldest and have the receivers told. Returns the sizes then.
 
         What every webhook has got goes first: that is no loss, but of history.
         """
         budget = config.change_log
         before = self._filled
-        while budget.max_bytes is not None and log_bytes > budget.max_bytes:
+        while budget.max_bytes is not None and sizes.log_bytes > budget.max_bytes:
             cut = await self._keeper.cut_history() if budget.when_full is WhenFull.DROP_OLDEST else None
             if cut is not None:
-                log_bytes, _ = await self._keeper.sizes()
-                log.warning("history_cut", partition=cut, bytes=log_bytes, max_bytes=budget.max_bytes)
+                sizes = await self._keeper.sizes()
+                log.warning("history_cut", partition=cut, bytes=sizes.log_bytes, max_bytes=budget.max_bytes)
                 continue
             dropped = await self._keeper.drop_oldest() if budget.when_full is WhenFull.DROP_OLDEST else None
             if dropped is None:
                 log.error(
                     "log_over_budget",
-                    bytes=log_bytes,
+                    bytes=sizes.log_bytes,
                     max_bytes=budget.max_bytes,
                     hint="see cdc-hooks status for the webhook that is behind; nothing is dropped",
                 )
                 break
-            log_bytes, _ = await self._keeper.sizes()
+            sizes = await self._keeper.sizes()
             self._metrics.log_dropped.inc()
-            log.error("log_dropped", partition=dropped, bytes=log_bytes, max_bytes=budget.max_bytes)
+            log.error("log_dropped", partition=dropped, bytes=sizes.log_bytes, max_bytes=budget.max_bytes)
             what = f"it was above {rough_size(budget.max_bytes)}, and its oldest part was dropped"
             self._notices.tell(Cause.DISK_FULL, None, what, f"{_BEHIND}: it may have missed changes")
             for service in services:
                 if service.worker is not None:
                     service.worker.look_for_gaps()
-        self._filled = log_bytes / budget.max_bytes if budget.max_bytes else 0.0
+        self._filled = sizes.log_bytes / budget.max_bytes if budget.max_bytes else 0.0
         if budget.max_bytes is not None:
-            self._tell_of_budget(before, log_bytes, budget.max_bytes)
-        return log_bytes
+            self._tell_of_budget(before, sizes.log_bytes, budget.max_bytes)
+        return sizes
 
     def _tell_of_budget(self, before: float, log_bytes: int, max_bytes: int) -> None:
         """When it has come above one of the marks; not again while it stays there."""

@@ -17,6 +17,14 @@ _SQL = queries("changelog")
 _TIDY_LEDGER = queries("ledger")["tidy"]
 
 
+class Sizes(NamedTuple):
+    """Of the change log: bytes on disk, and rows at most; and how full the queue of notifications is (0 to 1)."""
+
+    log_bytes: int
+    log_rows: int
+    notify_queue: float
+
+
 class Tidied(NamedTuple):
     """What became of the ledger's partitions. ``busy``: nothing, because somebody reads it for long."""
 
@@ -78,16 +86,8 @@ class Housekeeper:
             # What was newest of a webhook now is trimmed later: begin then where the oldest of those stands.
             (self._progress_trimmed_to,) = await self._one("oldest_newest_progress")
 
-    async def sizes(self) -> tuple[int, float]:
-        """Bytes of the change log on disk, and how full the queue of notifications is (0 to 1)."""
-        (log_bytes,) = await self._one("log_size")
-        (queue,) = await self._one("notify_queue")
-        return int(log_bytes), float(queue)
-
-    async def rows(self) -> int:
-        """Rows in the change log, at most."""
-        (rows,) = await self._one("log_rows")
-        return int(rows)
+    async def sizes(self) -> Sizes:
+        return Sizes(*await self._one("sizes"))
 
     async def dead_letters(self) -> dict[str, tuple[int, int]]:
         """By webhook: how many there are, and how many deliveries are held for them."""

@@ -230,16 +230,13 @@ DELETE FROM cdc_hooks.progress p
 -- name: newest_progress
 SELECT coalesce(max(id), 0) FROM cdc_hooks.progress;
 
--- name: log_size
-SELECT coalesce(sum(pg_catalog.pg_total_relation_size(i.inhrelid)), 0)::bigint
-  FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass;
-
--- name: log_rows
--- Ids given out since the oldest one that is in the log: an upper bound, for rolled-back transactions leave holes.
-SELECT coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) FROM cdc_hooks.change) + 1, 0);
-
--- name: notify_queue
-SELECT pg_catalog.pg_notification_queue_usage();
+-- name: sizes
+-- Of the change log: bytes on disk and rows (ids given out since the oldest one that is in it: an upper bound, for
+-- rolled-back transactions leave holes). And how full the cluster's queue of notifications is.
+SELECT (SELECT coalesce(sum(pg_catalog.pg_total_relation_size(i.inhrelid)), 0)::bigint
+          FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass) AS log_bytes,
+       coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) FROM cdc_hooks.change) + 1, 0) AS log_rows,
+       pg_catalog.pg_notification_queue_usage() AS notify_queue;
 
 -- name: dead_letters
 -- By webhook: deliveries that were given up on and kept, and those that wait for one of them.
