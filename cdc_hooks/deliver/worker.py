@@ -245,11 +245,14 @@ class Worker:
         page = await self._reader.claimed_page(window, claimed.after_id, claimed.to_id)
         this = self._round(page, claimed.earlier)
         done = list(claimed.done) or [0] * len(this.lanes)
-        if claimed.shape != this.shape or len(done) != len(this.lanes):
+        anew = claimed.shape != this.shape or len(done) != len(this.lanes)
+        if anew:
             log.warning("claim_shaped_anew", webhook=self._shape.webhook, reason="the configuration has changed")
             this = self._round(page, with_claim(claimed, self._described))
             done = [0] * len(this.lanes)
-            await self._recorder.now(this.claim(done))
+        # Also where it says nothing new: who cannot record anything would send the same again and again.
+        await self._recorder.now(this.claim(done))
+        if anew:
             await self._courier.made_anew(chain.from_iterable(this.lanes), await self._untold())
         await self._describe()
         await self._deliver(this, done)
