@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_what_was_held_waits_where_the_resend_or_one_before_it_fails(shop):
             done = shop.run("deliveries", "resend", *letter)
             assert done.returncode == 1
             assert "failed, answered 503" in done.stdout
-            assert "not sent: an earlier delivery with a change of the same row failed" in done.stdout
+            assert "not sent: an earlier delivery with a change of the same row has not got through" in done.stdout
             assert came(inbox, before) == [(7, 0), (7, 1), (7, 2)]
             assert held(shop) == 2
             told = shop.webhook_status("w")["summary"]
@@ -270,3 +271,57 @@ def test_rows_are_known_by_their_keys_in_any_encoding_of_the_database(site):
             eventually(lambda: letters(site)[1:] == [("held", 1, None)], what="what is held")
             found = site.run("deliveries", "list", "--row", "Köln", "--json")
             assert [one["row_ids"] for one in json.loads(found.stdout)] == [["Köln"]] * 2
+
+
+def test_what_is_held_for_something_held_waits_with_it(shop):
+    """The letter is of row 7, which became row 9: what was then changed in row 9 shares no row with the letter."""
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            insert(shop, 7, 7)
+            eventually(lambda: len(letters(shop)) == 1, what="a letter")
+            for n, sql in enumerate(("SET id = 9, number = 1", "SET number = 2"), 1):
+                shop.execute(f"UPDATE orders {sql}")
+                eventually(lambda n=n: held(shop) == n, what="one that is held")
+            before = len(inbox.arrivals)
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--yes")
+            assert done.returncode == 1
+            assert done.stdout.count("not sent: an earlier delivery with a change of the same row") == 2
+    assert came(inbox, before) == [(7, 0)]
+
+
+def test_what_is_held_waits_if_what_came_of_its_letter_cannot_be_recorded(shop):
+    with receiving(refusing({7}, 422)) as inbox:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7], 1)
+            inbox.then, before = first_then(1, answer(422), answer()), len(inbox.arrivals)
+            shop.execute("ALTER TABLE cdc_hooks.delivery_log ADD CONSTRAINT broken CHECK (kind <> 'resend')")
+            done = shop.run("deliveries", "resend", "--webhook", "w", "--yes")
+            assert done.returncode == 1
+            assert "not recorded: " in done.stdout
+            assert came(inbox, before) == [(7, 0)]
+            shop.execute("ALTER TABLE cdc_hooks.delivery_log DROP CONSTRAINT broken")
+            assert shop.run("deliveries", "resend", "--webhook", "w", "--yes").returncode == 0
+    assert came(inbox, before) == [(7, 0), (7, 0), (7, 1)]
+
+
+def test_what_is_held_waits_while_somebody_else_resends_its_letter(shop):
+    gate = Gate()
+    with receiving(refusing({7}, 422)) as inbox, ThreadPoolExecutor() as pool:
+        prepare(shop, inbox.url, on_poison="hold_row")
+        with leading(shop):
+            set_aside(shop, [7], 1)
+            inbox.then, before = gate, len(inbox.arrivals)
+            command = ("deliveries", "resend", "--webhook", "w", "--yes")
+            first = pool.submit(shop.run, *command)
+            inbox.wait(lambda: inbox.in_flight == 1)
+            try:
+                done = pool.submit(shop.run, *command).result()
+                assert came(inbox, before) == [(7, 0)]
+                assert "left alone: somebody else resends it" in done.stdout
+            finally:
+                gate.open()
+            assert first.result().returncode == 0
+            assert letters(shop) == []
+    assert came(inbox, before) == [(7, 0), (7, 1)]
