@@ -91,6 +91,23 @@ def test_a_reload_loses_and_repeats_nothing(shop, change):
     assert inbox.duplicates() == 0
 
 
+def test_larger_batches_do_not_wait_until_a_page_has_gone_in_small_ones(shop):
+    gate = Gate()
+    with receiving(gate) as inbox:
+        before = {"batch": {"max_events": 1}, "concurrency": 1}
+        shop.configure({"w": webhook(inbox.url, ["public.orders"], **before)})
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders SELECT n FROM generate_series(1, 31) n")
+            inbox.until(1)
+            shop.configure({"w": webhook(inbox.url, ["public.orders"], **before | {"batch": {"max_events": 10}})})
+            daemon.reload()
+            daemon.until("reloading")
+            gate.open()
+            inbox.until(31)
+    assert [len(one.events) for one in inbox.arrivals] == [1, 10, 10, 10]
+
+
 def test_a_reload_leaves_alone_what_it_does_not_change(shop):
     """The slow webhook's request is neither waited for nor cut off, also not by a second reload."""
     gate = Gate()
