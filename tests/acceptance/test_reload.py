@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -93,16 +95,20 @@ def test_a_reload_loses_and_repeats_nothing(shop, change):
 
 def test_larger_batches_do_not_wait_until_a_page_has_gone_in_small_ones(shop):
     gate = Gate()
-    with receiving(gate) as inbox:
-        before = {"batch": {"max_events": 1}, "concurrency": 1}
-        shop.configure({"w": webhook(inbox.url, ["public.orders"], **before)})
+    with receiving(gate) as inbox, receiving() as other:
+
+        def configured(max_events: int) -> dict[str, Any]:
+            return webhook(inbox.url, ["public.orders"], batch={"max_events": max_events}, concurrency=1)
+
+        shop.configure({"w": configured(1)})
         shop.apply()
         with leading(shop) as daemon:
             shop.execute("INSERT INTO orders SELECT n FROM generate_series(1, 31) n")
             inbox.until(1)
-            shop.configure({"w": webhook(inbox.url, ["public.orders"], **before | {"batch": {"max_events": 10}})})
+            # Another one, in whose turn it is known to have been told.
+            shop.configure({"w": configured(10), "another": webhook(other.url, ["public.orders"])})
             daemon.reload()
-            daemon.until("reloading")
+            eventually(lambda: shop.webhook_status("another")["state"] == "active", what="the other webhook")
             gate.open()
             inbox.until(31)
     assert [len(one.events) for one in inbox.arrivals] == [1, 10, 10, 10]
