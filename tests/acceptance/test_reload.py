@@ -144,6 +144,10 @@ MISTAKES = {
     "an unknown key": (lambda text: text.replace("secret:", "secrt:"), "secrt"),
     "a short secret": (lambda text: text.replace(SECRET, "hunter2"), "secret"),
     "another database": (lambda text: text.replace("cdc_hooks_daemon", "somebody_else"), "database"),
+    "no column": (
+        lambda text: text.replace("- public.orders", "  public.orders: {fields: []}"),
+        "no webhook wants a column of this table",
+    ),
     "no YAML": (lambda _text: "\nwebhooks: [", "config.yaml:2: not YAML"),
 }
 
