@@ -16,7 +16,6 @@ from cdc_hooks.deliver.policy import Policy, classify
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.resolve import Lookups, vetted
 from cdc_hooks.deliver.sign import Key, fingerprint, hmac_key
-from cdc_hooks.errors import ConfigError
 from cdc_hooks.reach import Reach
 from cdc_hooks.shape import Shape, Subscription
 
@@ -143,11 +142,6 @@ def wanted(config: Config) -> list[Wanted]:
 
 
 def _wanted(one: TableCapture) -> Wanted:
-    if one.columns == ():
-        raise ConfigError(
-            f"table {one.table}: every webhook has an empty list of fields, and so there is no column to capture",
-            hint="name one column in one of the lists, such as the key",
-        )
     return Wanted(
         table=one.table,
         actions=one.actions,

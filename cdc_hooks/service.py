@@ -70,19 +70,19 @@ class Service:
     def leave(self, *, for_good: bool = False) -> None:
         """Finish the attempts that are under way, then end. ``for_good``: the webhook is no longer configured."""
         self._for_good = for_good
-        self._end(after_round=False)
+        self._end(after_batches=False)
 
     def leave_to(self, webhook: Webhook) -> None:
-        """End for another configuration of this webhook; before, finish the round if that would make other batches."""
-        self._end(after_round=self._shape_of(webhook) != self._shape_of(self.webhook))
+        """End for another configuration of this webhook; if that makes other batches, finish those under way before."""
+        self._end(after_batches=self._shape_of(webhook) != self._shape_of(self.webhook))
 
     def _shape_of(self, webhook: Webhook) -> str:
         return assembly.Plan.of(self.name, webhook, self._stages.installation).shape.fingerprint()
 
-    def _end(self, *, after_round: bool) -> None:
+    def _end(self, *, after_batches: bool) -> None:
         self._leaving.set()
         if self.worker is not None:
-            self.worker.stop(after_round=after_round)
+            self.worker.stop(after_batches=after_batches)
 
     def heed(self, control: registry.Control) -> None:
         """An operator may have paused or resumed it."""

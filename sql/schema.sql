@@ -255,7 +255,7 @@ CREATE TABLE cdc_hooks.delivery (
 );
 COMMENT ON COLUMN cdc_hooks.delivery.counted IS 'Attempts that count against it; while the endpoint is sick they do not.';
 COMMENT ON COLUMN cdc_hooks.delivery.part_of IS 'Message id of the delivery that it was split from.';
-COMMENT ON COLUMN cdc_hooks.delivery.remaining IS 'Ids of the changes that its receiver has not accepted, where it has accepted the others.';
+COMMENT ON COLUMN cdc_hooks.delivery.remaining IS 'Ids of the changes that its receiver has not accepted, where it has accepted the others, or those are held.';
 COMMENT ON COLUMN cdc_hooks.delivery.row_ids IS 'JSON array of its rows'' keys.';
 
 CREATE TABLE cdc_hooks.delivery_log (
@@ -308,7 +308,7 @@ CREATE TABLE cdc_hooks.attempt (
 COMMENT ON TABLE  cdc_hooks.attempt IS 'Attempts that failed. One that succeeded stands in the row of its delivery.';
 COMMENT ON COLUMN cdc_hooks.attempt.delivery IS 'The number of the delivery.';
 COMMENT ON COLUMN cdc_hooks.attempt.by_hand IS 'Made by: cdc-hooks deliveries resend.';
-COMMENT ON COLUMN cdc_hooks.attempt.error_class IS 'In one word: timeout, tls, … or a class of statuses, such as 5xx.';
+COMMENT ON COLUMN cdc_hooks.attempt.error_class IS 'In one word: timeout, tls, and so on, or a class of statuses, such as 5xx.';
 COMMENT ON COLUMN cdc_hooks.attempt.request_headers IS 'Those that sign it, as sent. Headers stand in lines, as in HTTP.';
 CREATE INDEX attempt_delivery_idx ON cdc_hooks.attempt (delivery);
 

@@ -80,7 +80,8 @@ class _Resending:
         self._results: dict[int, Result] = {}
         self._wanted = 0
         self._gone: list[Found] = []
-        self._refused: set[Row] = set()
+        self._waiting: set[Row] = set()
+        """Rows of what has not got through, or is not known to have: what comes after it waits."""
         self._unrecorded = ""
         self._stop = asyncio.Event()
 
@@ -116,7 +117,9 @@ class _Resending:
                     if self._stop.is_set():
                         return
                     next_at = time.monotonic() + (1 / rate if rate else 0.0)
-                    self._results[one.number] = await self._one(one, stack)
+                    result = self._results[one.number] = await self._one(one, stack)
+                    if result is not Result.DELIVERED:
+                        self._waiting |= rows_of(one)
                 with translated():
                     chosen = self._followers()
 
@@ -130,8 +133,8 @@ class _Resending:
 
     async def _one(self, one: Found, stack: AsyncExitStack) -> Result:
         refusal = why_not(one, self._config)
-        if refusal is None and rows_of(one) & self._refused:
-            refusal = "an earlier delivery with a change of the same row failed: it waits for that one"
+        if refusal is None and rows_of(one) & self._waiting:
+            refusal = "an earlier delivery with a change of the same row has not got through: it waits for that one"
         if refusal is not None:
             return self._told(one, Result.FAILED, f"not sent: {refusal}")
         try:
@@ -150,9 +153,7 @@ class _Resending:
             click.echo(f"{one.number}: cut off; whether it has arrived is not known, and it is as it was", err=True)
             raise
         self._unrecorded = ""
-        if error is not None:
-            self._refused |= rows_of(one)
-        elif one.open:
+        if error is None and one.open:
             self._gone.append(one)
         return self._told(one, Result.DELIVERED if error is None else Result.FAILED, words)
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 _PLAIN_HTTP = "http:// sends data and tokens in the clear; use https://, or say network: {allow_http: true}"
+_NO_COLUMN = (
+    "no webhook wants a column of this table, so there is none to capture; name one in one of them, such as the key"
+)
 _PLAIN_LOGIN = "the password would travel in the clear; use starttls or tls, or say network: {allow_http: true}"
 
 
@@ -36,6 +39,13 @@ def contradictions(
                         ("webhooks", name, "tables", table, "fields"),
                         f"column {column} is excluded at tables.{table}.exclude",
                     )
+    with_columns = {
+        table for webhook in webhooks.values() for table, wish in webhook.tables.items() if wish.fields != ()
+    }
+    for name, webhook in webhooks.items():
+        for table in webhook.tables:
+            if table not in with_columns:
+                yield ("webhooks", name, "tables", table, "fields"), _NO_COLUMN
 
 
 def _notices_in_the_clear(notify: Notify) -> Iterator[tuple[Place, str]]:

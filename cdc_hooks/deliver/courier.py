@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from cdc_hooks.changelog.connection import ConnectionLost
 from cdc_hooks.deliver.gate import Gate
 from cdc_hooks.deliver.held import HeldRows
-from cdc_hooks.deliver.ledger import Attempt
+from cdc_hooks.deliver.ledger import Attempt, Unfinished
 from cdc_hooks.deliver.parcel import Parcel
 from cdc_hooks.deliver.policy import Delivered, Drop, Fault, GiveUp, Pause, RetryAt, Split, asked_s, classify
 from cdc_hooks.deliver.sign import sign
@@ -18,13 +19,13 @@ from cdc_hooks.deliver.telling import Telling
 from cdc_hooks.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 
     from cdc_hooks.changelog.lease import Lease
     from cdc_hooks.deliver.controls import Controls
     from cdc_hooks.deliver.gate import GateRules
     from cdc_hooks.deliver.judge import Judge
-    from cdc_hooks.deliver.ledger import Unfinished, WebhookLedger
+    from cdc_hooks.deliver.ledger import WebhookLedger
     from cdc_hooks.deliver.outcome import Outcome
     from cdc_hooks.deliver.parcel import Render
     from cdc_hooks.deliver.policy import Decision
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 _LETTERS = frozenset({"held", "rejected", "dead"})
 _FINISHED = _LETTERS | {"part"}
 _REWRITE_S = 2.0
-"""Before a dead letter that could not be written is written again."""
+"""Before the ledger is asked again for what must not be passed over, such as a dead letter."""
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -163,13 +166,27 @@ class Courier:
 
     async def _carry_what_may_go(self, parcel: Parcel) -> bool:
         """All of it, but for rows that wait for an earlier change."""
-        may_go = parcel if self._held is None else await self._held.sift(parcel, self._unfinished)
-        if may_go is None:
-            return True
-        finished = await self._carry(may_go)
-        if finished and may_go.reduced:
-            await self._noted(self._ledger.finished(may_go.message.id))
+        if self._held is not None:
+            sifted = await self._insist(partial(self._held.sift, parcel, self._unfinished))
+            if sifted is None:
+                return False
+            (may_go,) = sifted
+            if may_go is None:
+                return True
+            if may_go is not parcel:
+                await self._divide(parcel, may_go.change_ids)
+        finished = await self._carry(parcel)
+        if finished and parcel.reduced:
+            await self._noted(self._ledger.finished(parcel.message.id))
         return finished
+
+    async def _divide(self, parcel: Parcel, may_go: Sequence[int]) -> None:
+        """Of these changes only, whatever becomes of the letter that the others are held for: who begins again
+        must not send with them what somebody has resent, or deleted.
+        """
+        await self._noted(self._ledger.split(parcel.delivery, None, remaining=may_go))
+        is_part = parcel.part_of is not None
+        self._unfinished[parcel.message.id] = Unfinished("split", 0, 0, 0.0, time.time(), is_part, may_go)
 
     async def _carry(self, whole: Parcel) -> bool:
         parcel = whole
@@ -324,24 +341,15 @@ class Courier:
             await self._noted(self._ledger.dropped(parcel.delivery, attempt))
         else:
             state: Literal["rejected", "dead"] = "rejected" if decision.rejected else "dead"
-            while not await self._set_aside(parcel, attempt, state):
-                if not await self._gate.wait_until(asyncio.get_running_loop().time() + _REWRITE_S):
-                    return False
+            letter = partial(self._ledger.failed, parcel.delivery, attempt, state=state, next_attempt_at=None)
+            if await self._insist(letter) is None:
+                return False
             if self._held is not None:
                 self._held.forget()
         self._observer.gave_up(self._webhook, parcel.message, decision.reason, dropped=isinstance(decision, Drop))
         self._given_up_in_a_row += 1
         if self._pause_after is not None and self._given_up_in_a_row >= self._pause_after:
             await self._pause(f"{self._given_up_in_a_row} deliveries in a row were given up on")
-        return True
-
-    async def _set_aside(self, parcel: Parcel, attempt: Attempt, state: Literal["rejected", "dead"]) -> bool:
-        try:
-            await self._ledger.failed(parcel.delivery, attempt, state=state, next_attempt_at=None)
-        except ConnectionLost:
-            raise
-        except DatabaseError:
-            return False  # the ledger has said so
         return True
 
     async def _pause(self, why: str) -> None:
@@ -359,6 +367,28 @@ class Courier:
             raise
         except DatabaseError:
             return  # the ledger has said so
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> tuple[T] | None:
+        """Ask the ledger, again and again while it cannot be used, for what must not be passed over; the answer, alone
+        in a tuple. None when stopped before.
+        """
+        troubled = False
+        try:
+            while True:
+                try:
+                    return (await ask(),)
+                except ConnectionLost:
+                    raise
+                except DatabaseError as error:  # the ledger has said so
+                    self._observer.failing(self._webhook, error.message)
+                if not troubled:
+                    troubled = True
+                    self._trouble(1)
+                if not await self._gate.wait_until(asyncio.get_running_loop().time() + _REWRITE_S):
+                    return None
+        finally:
+            if troubled:
+                self._trouble(-1)
 
     def _due(self, at: float) -> float:
         """By the loop's clock, a time in seconds since 1970.

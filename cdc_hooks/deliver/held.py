@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from cdc_hooks.deliver.parcel import is_of
+from cdc_hooks.deliver.parcel import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -56,4 +56,4 @@ class HeldRows:
     def _touched_by(self, parcel: Parcel) -> bool:
         if not self._rows or parcel.batch is None:
             return False
-        return any(is_of(change, self._rows) for change in parcel.batch.changes)
+        return any(self._rows & rows_of(change) for change in parcel.batch.changes)

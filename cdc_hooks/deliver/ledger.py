@@ -43,7 +43,7 @@ class Delivery(NamedTuple):
 
     message: Message
     row_ids: bytes
-    """JSON array of the keys of its rows."""
+    """JSON array of the keys of its rows. It comes from this database, so any of it can be stored there as it is."""
     part_of: str | None = None
     """Id of the message that it was split from."""
 
@@ -81,7 +81,9 @@ class Unfinished:
     first_attempt_at: float
     is_part: bool
     remaining: Sequence[int] | None = None
-    """Where its receiver has accepted some of it: ids of the other changes, which are a delivery of their own."""
+    """Where its receiver has accepted some of it, or some of it is held: ids of the other changes, which are a delivery
+    of their own.
+    """
 
 
 class Ledger:
@@ -180,8 +182,10 @@ class WebhookLedger:
         if attempt is not None and self._ledger.rules.log is not Recorded.NONE:
             self._keep_attempt(rows[0][0], attempt)
 
-    async def split(self, delivery: Delivery, attempt: Attempt, *, remaining: Sequence[int] | None = None) -> None:
-        """An attempt failed, and its parts are deliveries of their own from now on: its halves, or what remains of it.
+    async def split(
+        self, delivery: Delivery, attempt: Attempt | None, *, remaining: Sequence[int] | None = None
+    ) -> None:
+        """Its parts are deliveries of their own from now on: its halves, or what remains of it.
 
         As ``failed``.
         """
@@ -212,9 +216,9 @@ class WebhookLedger:
         """These are no deliveries any more. Raises NotWritten."""
         await self._ledger.durably("forget", webhook_id=self._webhook_id, message_ids=list(message_ids))
 
-    async def held_rows(self) -> frozenset[tuple[str, bytes | None]]:
+    async def held_rows(self) -> frozenset[tuple[str, bytes]]:
         """Table and key of the rows that have a dead letter, or a change that waits for one. Raises NotWritten."""
-        rows = await self._ledger.connection.run("held_rows", webhook_id=self._webhook_id)
+        rows = await self._ledger.durably("held_rows", webhook_id=self._webhook_id)
         return frozenset((table, key.encode()) for table, key in rows)
 
     async def _closed(self, delivery: Delivery, attempt: Attempt, state: str) -> None:
@@ -265,7 +269,7 @@ class WebhookLedger:
                     state,
                     message.table,
                     message.action,
-                    self._text(delivery.row_ids.decode(errors="replace")),
+                    delivery.row_ids.decode(errors="replace"),
                     message.event_count,
                     message.first_event,
                     message.last_event,
@@ -292,7 +296,7 @@ class WebhookLedger:
             "part_of": delivery.part_of,
             "table_name": message.table,
             "action": message.action,
-            "row_ids": self._text(delivery.row_ids.decode(errors="replace")),
+            "row_ids": delivery.row_ids.decode(errors="replace"),
             "event_count": message.event_count,
             "first_event": message.first_event,
             "last_event": message.last_event,

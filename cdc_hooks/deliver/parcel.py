@@ -11,15 +11,17 @@ from cdc_hooks.deliver.ledger import Delivery
 from cdc_hooks.model import Action, Batch, Change, Message
 
 Render = Callable[[Batch], Message]
-Row = tuple[str, bytes | None]
+Row = tuple[str, bytes]
 """A table, and the key of one of its rows."""
+NO_KEY = b"0"
+"""Stands for the key where there is none: all of such a table counts as one row."""
 _OLD_KEY = itemgetter(Change._fields.index("old_key"))
 
 
-def is_of(change: Change, rows: Collection[Row]) -> bool:
-    """Whether it is of one of these rows, by its key or the one before."""
-    keys = (change.key,) if change.old_key is None else (change.key, change.old_key)
-    return any((change.table, key) in rows for key in keys)
+def rows_of(change: Change) -> set[Row]:
+    """The row that it is of, and the one that it was before, if its key has changed."""
+    key = change.key or NO_KEY
+    return {(change.table, key), (change.table, change.old_key or key)}
 
 
 class Standing(NamedTuple):
@@ -69,7 +71,7 @@ class Parcel:
         """JSON: the keys of its rows, those included that an update has changed; 0 for a row without one."""
         if self.batch is None:
             return b"[]"
-        keys = [change.key or b"0" for change in self.batch.changes]
+        keys = [change.key or NO_KEY for change in self.batch.changes]
         if self.batch.action is Action.UPDATE:
             keys += filter(None, map(_OLD_KEY, self.batch.changes))
         return b"[%b]" % b",".join(keys)
@@ -104,12 +106,11 @@ class Parcel:
     def with_later(self, change_ids: Collection[int] = (), of_rows: Collection[Row] = ()) -> frozenset[int]:
         """Ids of these changes, of all of these rows, and of those that come after them of the same rows."""
         assert self.batch is not None
-        table, _, changes = self.batch
         wanted, rows = set[int](), set(of_rows)
-        for change in changes:
-            if change.id in change_ids or is_of(change, rows):
+        for change in self.batch.changes:
+            if change.id in change_ids or rows & rows_of(change):
                 wanted.add(change.id)
-                rows |= {(table, change.key), (table, change.old_key or change.key)}
+                rows |= rows_of(change)
         return frozenset(wanted)
 
     def only(self, change_ids: Collection[int]) -> Self:

@@ -72,7 +72,6 @@ class Worker:
         self._on_gap = on_gap
         self._max_wait_s = max_wait_s
         self._stopping = False
-        self._cut_short = False
         self._gaps = True
         self._progress = progress
         self._window: Window | None = None
@@ -86,17 +85,16 @@ class Worker:
         """Where it stands now; what is recorded may be a little behind."""
         return self._progress
 
-    def stop(self, *, after_round: bool = False) -> None:
+    def stop(self, *, after_batches: bool = False) -> None:
         """Finish the attempts that are under way, then return from ``run``. May be called before it, and twice.
 
-        ``after_round``: finish the round, as far as nothing fails. For the case that the next worker would make other
-        batches of it, and send again what this one has sent.
+        ``after_batches``: finish the batches that are under way, as far as nothing fails. For the case that the next
+        worker would make other batches, and send again what has arrived of one that is not finished.
         """
         self._stopping = True
-        if after_round:
+        if after_batches:
             self._courier.hurry()
         else:
-            self._cut_short = True
             self._courier.stop()
         if self._next is not None:
             self._next.cancel()
@@ -245,11 +243,14 @@ class Worker:
         page = await self._reader.claimed_page(window, claimed.after_id, claimed.to_id)
         this = self._round(page, claimed.earlier)
         done = list(claimed.done) or [0] * len(this.lanes)
-        if claimed.shape != this.shape or len(done) != len(this.lanes):
+        anew = claimed.shape != this.shape or len(done) != len(this.lanes)
+        if anew:
             log.warning("claim_shaped_anew", webhook=self._shape.webhook, reason="the configuration has changed")
             this = self._round(page, with_claim(claimed, self._described))
             done = [0] * len(this.lanes)
-            await self._recorder.now(this.claim(done))
+        # Also where it says nothing new: who cannot record anything would send the same again and again.
+        await self._recorder.now(this.claim(done))
+        if anew:
             await self._courier.made_anew(chain.from_iterable(this.lanes), await self._untold())
         await self._describe()
         await self._deliver(this, done)
@@ -266,7 +267,7 @@ class Worker:
 
         async def deliver_lane(lane: int) -> None:
             for batch in this.lanes[lane][done[lane] :]:
-                if self._cut_short or not await self._courier.deliver(batch):
+                if self._stopping or not await self._courier.deliver(batch):
                     return
                 done[lane] += 1
                 self._recorder.soon(this.claim(done), PARTIAL_SAVE_S)

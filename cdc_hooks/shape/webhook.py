@@ -88,7 +88,9 @@ class Shape:
             webhook=webhook,
             installation=installation,
             subscriptions={
-                table: Subscription(frozenset(map(Action, actions)), fields and tuple(fields), passthrough)
+                table: Subscription(
+                    frozenset(map(Action, actions)), None if fields is None else tuple(fields), passthrough
+                )
                 for table, actions, fields, passthrough in subscriptions
             },
             ordering=ordering,

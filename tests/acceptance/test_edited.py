@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.acceptance.harness import SECRET, Site, eventually, leading, webhook
 from tests.acceptance.inbox import Arrival, Switch, receiving
-from tests.acceptance.orders import ids_of, insert, letters
+from tests.acceptance.orders import ids_of, insert, letters, refusing
 from tests.receivers import Received, Stream, answer
 
 NEW_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 RETRY = {"schedule": ["300ms"] * 99, "jitter": 0}
-EARLIER = "SELECT json_array_length(earlier::json) FROM cdc_hooks.place"
+EARLIER = "SELECT json_array_length(earlier::json) FROM cdc_hooks.place WHERE name = %s"
 """How many other configurations had the claimed page before."""
 
 Edit = Callable[[dict[str, Any]], None]
@@ -34,13 +35,13 @@ def editing(request: pytest.FixtureRequest, shop: Site) -> Iterator[Callable[[],
     """A daemon that can be given another configuration of the webhook ``w``, in one of two ways."""
 
     @contextmanager
-    def started() -> Iterator[Edit]:
+    def started(others: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Edit]:
         with ExitStack() as stack:
             daemon = stack.enter_context(leading(shop))
 
             def edit(configured: dict[str, Any]) -> None:
                 nonlocal daemon
-                shop.configure({"w": configured})
+                shop.configure({"w": configured, **others})
                 if request.param == "reload":
                     daemon.reload()
                     daemon.until("reloading")
@@ -149,7 +150,7 @@ def test_another_batch_size_sends_nothing_again_that_got_through(shop, editing):
             # The same once more: whoever begins again knows it, too. Then larger ones, of what both have left.
             for size, configurations in ((7, 1), (7, 1), (25, 2)):
                 edit(configured(size))
-                eventually(lambda n=configurations: shop.value(EARLIER) == n, what="another claim")
+                eventually(lambda n=configurations: shop.value(EARLIER, "w") == n, what="another claim")
                 asked = len(inbox.arrivals)
                 inbox.wait(lambda asked=asked: len(inbox.arrivals) > asked + 8)
                 # Of what was to be sent otherwise, nothing waits in the ledger any more.
@@ -167,3 +168,26 @@ def test_another_batch_size_sends_nothing_again_that_got_through(shop, editing):
             rows[item["rowId"]].append((request.json["action"], item["data"]["number"]))
     assert rows.pop(101) == [("insert", 0)]
     assert rows == {row: [("insert", 0), ("update", 1)] for row in range(1, 101)}
+
+
+def test_a_webhook_that_wants_no_fields_is_shaped_anew_too(shop, editing):
+    with receiving(refusing({15}, 503)) as inbox, receiving() as other:
+
+        def configured(max_events: int) -> dict[str, Any]:
+            options = {"retry": RETRY, "breaker": "off", "batch": {"max_events": max_events}, "concurrency": 1}
+            return webhook(inbox.url, {"public.orders": {"fields": []}}, **options)
+
+        # A capture has at least one column, for somebody else.
+        others = {"v": webhook(other.url, ["public.orders"])}
+        shop.configure({"w": configured(5)} | others)
+        shop.apply()
+        with editing(others) as edit:
+            insert(shop, 1, 20)
+            eventually(lambda: letters(shop), what="one that waits")
+            edit(configured(4))
+            eventually(lambda: shop.value(EARLIER, "w") == 1, what="another claim")
+            inbox.then = answer()
+            inbox.until(20)
+            eventually(lambda: letters(shop) == [], what="nothing left in the ledger")
+    # What got through before, the first two of five, did not come again.
+    assert [inbox.times[event] for event in range(1, 11)] == [1] * 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from standardwebhooks.webhooks import Webhook
 
@@ -91,6 +93,27 @@ def test_a_reload_loses_and_repeats_nothing(shop, change):
     assert inbox.duplicates() == 0
 
 
+def test_larger_batches_do_not_wait_until_a_page_has_gone_in_small_ones(shop):
+    gate = Gate()
+    with receiving(gate) as inbox, receiving() as other:
+
+        def configured(max_events: int) -> dict[str, Any]:
+            return webhook(inbox.url, ["public.orders"], batch={"max_events": max_events}, concurrency=1)
+
+        shop.configure({"w": configured(1)})
+        shop.apply()
+        with leading(shop) as daemon:
+            shop.execute("INSERT INTO orders SELECT n FROM generate_series(1, 31) n")
+            inbox.until(1)
+            # Another one, in whose turn it is known to have been told.
+            shop.configure({"w": configured(10), "another": webhook(other.url, ["public.orders"])})
+            daemon.reload()
+            eventually(lambda: shop.webhook_status("another")["state"] == "active", what="the other webhook")
+            gate.open()
+            inbox.until(31)
+    assert [len(one.events) for one in inbox.arrivals] == [1, 10, 10, 10]
+
+
 def test_a_reload_leaves_alone_what_it_does_not_change(shop):
     """The slow webhook's request is neither waited for nor cut off, also not by a second reload."""
     gate = Gate()
@@ -121,6 +144,10 @@ MISTAKES = {
     "an unknown key": (lambda text: text.replace("secret:", "secrt:"), "secrt"),
     "a short secret": (lambda text: text.replace(SECRET, "hunter2"), "secret"),
     "another database": (lambda text: text.replace("cdc_hooks_daemon", "somebody_else"), "database"),
+    "no column": (
+        lambda text: text.replace("- public.orders", "  public.orders: {fields: []}"),
+        "no webhook wants a column of this table",
+    ),
     "no YAML": (lambda _text: "\nwebhooks: [", "config.yaml:2: not YAML"),
 }
 

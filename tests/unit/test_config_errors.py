@@ -240,6 +240,7 @@ def test_the_file_is_right_without_changes():
         ("more", "    start: later", "webhooks.w.start: now or earliest is wanted"),
         ("more", "    on: yes", "webhooks.w.on: unknown key"),
         ("more", "    enabled: true", "webhooks.w.enabled: unknown key"),
+        ("tables", "    tables: {public.orders: {fields: []}}", "fields: no webhook wants a column of this table"),
         # the DBA's say, and the rest
         (
             "rules",
