@@ -27,7 +27,14 @@ def set_clock(site: Site, tmp_path: Path) -> Callable[[str], None]:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    return lambda by: offset.write_text(f"{by}\n") and None
+
+    def set_to(by: str) -> None:
+        """At once: it is read all the time, and must never be found empty."""
+        written = offset.with_suffix(".new")
+        written.write_text(f"{by}\n")
+        written.replace(offset)
+
+    return set_to
 
 
 @pytest.mark.parametrize("jump", ["+1h", "-1h"])

@@ -8,7 +8,7 @@ from cdc_hooks.demo.postgres import free_port
 from tests.acceptance.harness import Site, eventually, leading, webhook
 from tests.acceptance.inbox import receiving
 
-QUICK = {"retry": {"schedule": ["100ms"] * 50, "jitter": 0}, "breaker": "off"}
+QUICK = {"retry": {"schedule": ["100ms"] * 900, "jitter": 0}, "breaker": "off"}
 
 
 @pytest.fixture
