@@ -43,7 +43,8 @@ def test_an_endpoint_that_takes_others_is_not_sick_however_many_it_refuses(shop,
             eventually(lambda: shop.value(REJECTED) == len(refused), what="the letters")
             eventually(lambda: letters(shop) == [("rejected", 1, 422)] * len(refused), what="no others")
             eventually(
-                lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1, what="a well webhook"
+                lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1,
+                what="a well webhook",
             )
 
 

@@ -14,7 +14,7 @@ from cdc_hooks.deliver.outcome import Failure, Outcome
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.post import Sender
 from cdc_hooks.deliver.sign import sign
-from cdc_hooks.demo.postgres import free_port
+from tests.acceptance.harness import own_port
 from tests.acceptance.posting import SHORT_S, attempt, message, post, sender, with_sender
 from tests.receivers import Receiver, answer, endless, hang, raw, receiver_in_thread, redirect
 
@@ -170,7 +170,7 @@ def test_no_connection() -> None:
 
 def test_connection_refused() -> None:
     async def run() -> Outcome:
-        to = sender(f"http://127.0.0.1:{free_port()}/")
+        to = sender(f"http://127.0.0.1:{own_port()}/")
         try:
             return await post(to)
         finally:
@@ -352,6 +352,6 @@ def test_a_closed_sender_can_be_closed_again() -> None:
 
 
 def test_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{own_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{own_port()}")
     assert attempt(answer())[0].ok

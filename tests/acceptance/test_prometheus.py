@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from cdc_hooks import __version__
-from cdc_hooks.demo.postgres import free_port
-from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, webhook
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, own_port, webhook
 from tests.acceptance.test_monitoring import DASHBOARD
 from tests.conftest import need
 from tests.receivers import answer, receiver_in_thread
@@ -43,7 +42,7 @@ class Prometheus:
                 }
             )
         )
-        self._address = f"127.0.0.1:{free_port()}"
+        self._address = f"127.0.0.1:{own_port()}"
 
     def __enter__(self) -> Self:
         self._log = (self._directory / "prometheus.log").open("wb")
@@ -230,7 +229,7 @@ def test_what_the_port_answers(shop):
 
 def test_prometheus_has_a_token(site, tmp_path):
     need("prometheus", shutil.which("prometheus"))
-    site.configure({}, metrics={"listen": f"127.0.0.1:{free_port()}", "token": TOKEN})
+    site.configure({}, metrics={"listen": f"127.0.0.1:{own_port()}", "token": TOKEN})
     site.apply()
     right, wrong = ({"authorization": {"credentials": token}} for token in (TOKEN, "another"))
     with leading(site) as daemon:
@@ -243,7 +242,7 @@ def test_prometheus_has_a_token(site, tmp_path):
 
 def test_metrics_and_words_are_for_who_has_the_token(site):
     (site.directory / "token").write_text(f"{TOKEN}\n")
-    site.configure({}, metrics={"listen": f"127.0.0.1:{free_port()}", "token_file": "token"})
+    site.configure({}, metrics={"listen": f"127.0.0.1:{own_port()}", "token_file": "token"})
     site.apply()
     with leading(site) as daemon:
         for right in (f"Bearer {TOKEN}", f"bearer  {TOKEN}"):
@@ -261,8 +260,8 @@ def test_metrics_and_words_are_for_who_has_the_token(site):
 
 
 def test_without_the_token_nobody_learns_where_the_database_is(site):
-    listen = f"127.0.0.1:{free_port()}"
-    dsn = f"host=127.0.0.1 port={free_port()} dbname=shop"
+    listen = f"127.0.0.1:{own_port()}"
+    dsn = f"host=127.0.0.1 port={own_port()} dbname=shop"
     site.configure({}, dsn=dsn, metrics={"listen": listen, "token": TOKEN})
     with Daemon(site) as daemon:
         daemon.until("database_unavailable")

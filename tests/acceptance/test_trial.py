@@ -12,8 +12,7 @@ import trustme
 
 from cdc_hooks.config.credentials import signing_key
 from cdc_hooks.deliver.sign import fingerprint
-from cdc_hooks.demo.postgres import free_port
-from tests.acceptance.harness import SECRET, Site, eventually, leading, webhook
+from tests.acceptance.harness import SECRET, Site, eventually, leading, own_port, webhook
 from tests.acceptance.inbox import receiving
 from tests.receivers import Received, answer, hang, raw, receiver_in_thread, redirect
 
@@ -162,7 +161,7 @@ def test_a_given_row_needs_no_database(shop: Site) -> None:
     path = shop.directory / "row.json"
     path.write_text('{\n  "Order": 7,\n  "line": "\u202ea\x9b31m",\n  "price": 1.50\n}\n')
     with receiver_in_thread(secret=SECRET) as receiver:
-        configure(shop, receiver.url, dsn=f"host=127.0.0.1 port={free_port()} dbname=gone")
+        configure(shop, receiver.url, dsn=f"host=127.0.0.1 port={own_port()} dbname=gone")
         done = shop.run("test", "w", "--data", str(path), "--action", "delete")
         piped = subprocess.run(
             [sys.executable, "-m", "cdc_hooks", "-c", str(shop.path), "test", "w", "--data", "-"],
@@ -246,7 +245,7 @@ def test_a_receiver_that_checks_another_secret(shop: Site) -> None:
 
 
 def test_a_receiver_that_is_down(shop: Site) -> None:
-    configure(shop, f"http://127.0.0.1:{free_port()}/hook")
+    configure(shop, f"http://127.0.0.1:{own_port()}/hook")
     done = shop.run("test", "w", "--dsn", shop.dsn)
     assert done.returncode == 1
     assert "no answer, after " in done.stdout

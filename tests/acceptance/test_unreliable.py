@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 
-from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, webhook
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, leading, own_port, webhook
 from tests.acceptance.inbox import receiving
 from tests.acceptance.orders import insert, letters, prepare
 from tests.receivers import Behaviour, Received, Receiver, Stream, answer, hang
@@ -40,6 +40,7 @@ class Flapping:
     def __init__(self, down: Behaviour | None) -> None:
         self._down = down
         self.receiver = Receiver(secret=SECRET, then=self._behave)
+        self.receiver.port = own_port()  # while it is down nobody else takes it
         self.accepted: list[Received] = []
         self.is_up = True
 
