@@ -29,7 +29,8 @@ from psycopg.conninfo import make_conninfo
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 DAEMON_ROLE = "cdc_hooks_daemon"
-WITHIN_S = 30.0
+WITHIN_S = 60.0
+"""What a busy machine may take at most for what is waited for."""
 
 T = TypeVar("T")
 

@@ -112,7 +112,7 @@ def test_sigterm_while_it_waits_for_a_retry(shop):
             insert(shop, 1, 3)
             daemon.until("attempt_failed")
             daemon.terminate()
-            assert daemon.wait(within_s=8) == 0
+            assert daemon.wait(within_s=30) == 0
             assert not daemon.events("attempts_cut_off")
 
 
