@@ -54,7 +54,6 @@ def recorded(shop: Site, count: int, *args: str) -> list[dict[str, Any]]:
     return eventually(lambda: found if len(found := listed(shop, *args)) >= count else None, what="the records")
 
 
-@pytest.mark.timeout(300)  # thirty commands, one after the other
 def test_deliveries_are_listed_by_what_one_looks_for(shop):
     with receiving(first_then(1, answer(422), answer(200, b"", "x-request-id: r-1"))) as inbox:
         prepare(shop, inbox.url)
