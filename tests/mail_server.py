@@ -33,7 +33,7 @@ class Mailbox:
     def __post_init__(self) -> None:
         self._news = threading.Condition()
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """Return as soon as it holds; it is looked at after each mail."""
         with self._news:
             assert self._news.wait_for(condition, timeout_s), f"not within {timeout_s} s; {len(self.mails)} mails came"

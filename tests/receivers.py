@@ -156,11 +156,11 @@ class Receiver:
         await asyncio.gather(*connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """Return as soon as it holds; it is looked at after each request and each closed connection."""
         await asyncio.get_running_loop().run_in_executor(None, self.wait, condition, timeout_s)
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """As ``until``, for a test that runs in another thread than the receiver."""
         with self._news:
             assert self._news.wait_for(condition, timeout_s), (

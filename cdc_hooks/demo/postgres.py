@@ -74,7 +74,6 @@ class PostgresServer:
         self._copies = directory or temporary_directory()
         self.base = Path(tempfile.mkdtemp(prefix="cdc-hooks-pg-", dir=self._copies))
         self.data = self.base / "data"
-        self.port = free_port()
         self.user = _server_user()
         self.bin_dir = bin_dir
         try:
@@ -88,6 +87,7 @@ class PostgresServer:
         except BaseException:
             shutil.rmtree(self.base, ignore_errors=True)
             raise
+        self.port = free_port()  # not before it is needed: it is nobody's until the server listens
         chosen = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",

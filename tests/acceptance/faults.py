@@ -147,7 +147,7 @@ def _headers(status: int, *lines: bytes) -> bytes:
 
 
 _CHUNKED = b"transfer-encoding: chunked"
-_TIMEOUT, _CLOSED, _RESET = "no answer within 1 s", "the connection was closed", "connection reset by peer"
+_TIMEOUT, _CLOSED, _RESET = "no answer within 3 s", "the connection was closed", "connection reset by peer"
 _NO_HTTP = "not an HTTP answer"
 _GIGABYTE = b"content-length: 1000000000"
 _NO_TEXT = b"HTTP/1.1 503 N\xff\r\nx: \xff\xfe\x80\r\ncontent-length: 4\r\n\r\n\0\xff\0\xfe"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,13 +27,36 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from psycopg.conninfo import make_conninfo
 
-from cdc_hooks.demo.postgres import free_port
-
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 DAEMON_ROLE = "cdc_hooks_daemon"
-WITHIN_S = 30.0
+WITHIN_S = 60.0
+"""What a busy machine may take at most for what is waited for."""
 
 T = TypeVar("T")
+
+
+def _ports() -> Iterator[int]:
+    """Below those that the system gives to who asks for any, and others in each process of a run."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + process % 8 * 2_500
+    return (first + number % 2_500 for number in itertools.count(os.getpid()))
+
+
+_OWN = _ports()
+
+
+def own_port() -> int:
+    """A TCP port of the loopback address that nobody else takes before who it is for listens on it."""
+    return next(port for port in _OWN if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def eventually(condition: Callable[[], T], within_s: float = WITHIN_S, what: str = "it") -> T:
@@ -71,7 +96,7 @@ class Site:
     ) -> Path:
         """Write a configuration file, with a port of its own for metrics."""
         path = self.directory / file
-        listen = yaml.safe_load(path.read_text())["metrics"]["listen"] if path.exists() else f"127.0.0.1:{free_port()}"
+        listen = yaml.safe_load(path.read_text())["metrics"]["listen"] if path.exists() else f"127.0.0.1:{own_port()}"
         document = {
             "database": {"dsn": dsn or self.daemon_dsn()},
             "network": {"allow_http": True, "allow": ["127.0.0.0/8"]},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LONG_S = 30.0  # a timeout that no test here may come near
-SHORT_S = 0.2
+SHORT_S = 0.5  # one that tests wait for; what must succeed within it has time on a busy machine, too
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -100,8 +100,10 @@ async def listening_at(talk: Talk) -> AsyncIterator[int]:
         talking = asyncio.create_task(talk(reader, stream))
         connections[asyncio.current_task()] = talking
         await asyncio.wait([talking])
-        if not talking.cancelled() and talking.exception() is not None:
-            assert isinstance(talking.exception(), (OSError, asyncio.IncompleteReadError)), talking.exception()
+        error = None if talking.cancelled() else talking.exception()
+        if error is not None and not isinstance(error, (OSError, asyncio.IncompleteReadError)):
+            # So uvloop says that the other side has gone away meanwhile.
+            assert "the handler is closed" in str(error), error
         stream.close()
         with suppress(OSError):
             await stream.wait_closed()

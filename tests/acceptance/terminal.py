@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.acceptance.harness import Site
+from tests.acceptance.harness import WITHIN_S, Site
 
 Screen = Callable[[str], str]
 
@@ -28,7 +28,7 @@ def terminal(site: Site, *args: str, **changes: str) -> Iterator[tuple[subproces
 
     def until(text: str) -> str:
         nonlocal shown
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WITHIN_S
         while text not in shown:
             assert time.monotonic() < deadline, f"{text!r} was not shown: {shown[-2000:]}"
             if select.select([ours], [], [], 0.1)[0]:

@@ -83,49 +83,58 @@ def test_every_status_of_a_failure(shop):
             assert daemon.until("paused")["reason"] == "answered 410"
             for name, statuses in parts.items():
                 state = "paused" if 410 in statuses else "retrying"
-                assert daemon.metric("cdc_hooks_webhook_state", webhook=name, state=state) == 1, name
+                eventually(
+                    lambda name=name, state=state: (
+                        daemon.metric("cdc_hooks_webhook_state", webhook=name, state=state) == 1
+                    ),
+                    what=f"{name} {state}",
+                )
     assert len(inbox.arrivals) == 205
 
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-SOON = NOW + timedelta(seconds=600)
 SCHEDULE_S, CAP_S = 7, 1800
-RETRY_AFTER: dict[str, tuple[tuple[str, ...], int | datetime]] = {
-    "none at all": ((), SCHEDULE_S),
-    "seconds": (("120",), 120),
-    "seconds with spaces around": (("  120  ",), 120),
-    "zero": (("0",), SCHEDULE_S),
-    "less than the schedule": (("3",), SCHEDULE_S),
-    "more than the cap": (("86400",), CAP_S),
-    "more than any number": (("9" * 400,), CAP_S),
-    "a date": ((format_datetime(SOON, usegmt=True),), SOON),
-    "a date as in RFC 850": ((SOON.strftime("%A, %d-%b-%y %H:%M:%S GMT"),), SOON),
-    "a date as of asctime": ((SOON.strftime("%a %b %e %H:%M:%S %Y"),), SOON),
-    "a date of another zone": ((format_datetime(SOON.astimezone(timezone(timedelta(hours=-5)))),), SOON),
-    "a date of a named zone": ((format_datetime(SOON - timedelta(hours=5)).replace("+0000", "EST"),), SOON),
-    "a date of no zone": ((format_datetime(SOON).replace("+0000", "-0000"),), SOON),
-    "a date that is over": ((format_datetime(NOW - timedelta(days=1), usegmt=True),), SCHEDULE_S),
-    "a date far away": ((format_datetime(NOW + timedelta(days=9999), usegmt=True),), CAP_S),
-    "a date that does not exist": (("Sat, 99 Nov 2099 10:00:30 GMT",), SCHEDULE_S),
-    "negative": (("-30",), SCHEDULE_S),
-    "a fraction": (("300.5",), SCHEDULE_S),
-    "an exponent": (("1e3",), SCHEDULE_S),
-    "a word": (("soon",), SCHEDULE_S),
-    "nothing": (("",), SCHEDULE_S),
-    "no text": (("\xff\xfe",), SCHEDULE_S),
-    "a list": (("300, 900",), SCHEDULE_S),
-    "two headers, of which the first counts": (("300", "900"), 300),
-}
+
+
+def retry_after(now: datetime) -> dict[str, tuple[tuple[str, ...], int | datetime]]:
+    """By name: the values of the header, and the wait in seconds or its end. Dates are of this very minute."""
+    soon = now + timedelta(seconds=600)
+    return {
+        "none at all": ((), SCHEDULE_S),
+        "seconds": (("120",), 120),
+        "seconds with spaces around": (("  120  ",), 120),
+        "zero": (("0",), SCHEDULE_S),
+        "less than the schedule": (("3",), SCHEDULE_S),
+        "more than the cap": (("86400",), CAP_S),
+        "more than any number": (("9" * 400,), CAP_S),
+        "a date": ((format_datetime(soon, usegmt=True),), soon),
+        "a date as in RFC 850": ((soon.strftime("%A, %d-%b-%y %H:%M:%S GMT"),), soon),
+        "a date as of asctime": ((soon.strftime("%a %b %e %H:%M:%S %Y"),), soon),
+        "a date of another zone": ((format_datetime(soon.astimezone(timezone(timedelta(hours=-5)))),), soon),
+        "a date of a named zone": ((format_datetime(soon - timedelta(hours=5)).replace("+0000", "EST"),), soon),
+        "a date of no zone": ((format_datetime(soon).replace("+0000", "-0000"),), soon),
+        "a date that is over": ((format_datetime(now - timedelta(days=1), usegmt=True),), SCHEDULE_S),
+        "a date far away": ((format_datetime(now + timedelta(days=9999), usegmt=True),), CAP_S),
+        "a date that does not exist": (("Sat, 99 Nov 2099 10:00:30 GMT",), SCHEDULE_S),
+        "negative": (("-30",), SCHEDULE_S),
+        "a fraction": (("300.5",), SCHEDULE_S),
+        "an exponent": (("1e3",), SCHEDULE_S),
+        "a word": (("soon",), SCHEDULE_S),
+        "nothing": (("",), SCHEDULE_S),
+        "no text": (("\xff\xfe",), SCHEDULE_S),
+        "a list": (("300, 900",), SCHEDULE_S),
+        "two headers, of which the first counts": (("300", "900"), 300),
+    }
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_in_every_form(shop, status):
     """The wait is the later of what is asked for and the schedule; what is no wait is as if it was not there."""
-    names = list(RETRY_AFTER)
+    asks = retry_after(datetime.now(UTC).replace(microsecond=0))
+    names = list(asks)
     shop.environment["TZ"] = "Asia/Tokyo"  # times without a zone are not of the daemon's
 
     def by_row(row: int) -> Behaviour:
-        return answer(status, b"", *(f"Retry-After: {one}" for one in RETRY_AFTER[names[row - 1]][0]))
+        return answer(status, b"", *(f"Retry-After: {one}" for one in asks[names[row - 1]][0]))
 
     with receiving(together(len(names), by_row)) as inbox:
         options = {"retry": {"schedule": [f"{SCHEDULE_S}s"] * 9, "jitter": 0, "retry_after_cap": f"{CAP_S}s"}}
@@ -139,7 +148,7 @@ def test_retry_after_in_every_form(shop, status):
             found = eventually(lambda: len(rows := shop.execute(query)) == len(names) and rows, what="all attempts")
         for row_ids, next_at, answered_at in found:
             name = names[int(row_ids.strip("[]")) - 1]
-            asked = RETRY_AFTER[name][1]
+            asked = asks[name][1]
             if isinstance(asked, datetime):
                 assert abs(next_at - asked) < timedelta(seconds=0.1), name
             else:

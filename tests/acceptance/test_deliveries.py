@@ -262,6 +262,7 @@ def test_a_resend_that_fails_is_told_and_later_changes_of_the_row_wait_for_it(sh
             first, other = set_aside(shop, inbox, 1, 2)
             shop.execute("UPDATE orders SET number = 1 WHERE id = 1")
             later = recorded(shop, 3, "--state", "rejected")[0]["number"]
+            eventually(lambda: shop.value("SELECT count(*) FROM cdc_hooks.attempt") == 3, what="the attempts")
         inbox.then = first_then(1, answer(503, b"not yet"), answer())
         done = shop.run("deliveries", "resend", "--webhook", "w", "--yes")
         assert done.returncode == 1
@@ -446,6 +447,7 @@ def test_deliveries_are_exported_as_json_lines_and_as_csv(shop, tmp_path):
             insert(shop, 1)
             inbox.until(1)
             recorded(shop, 1)
+            eventually(lambda: shop.value("SELECT count(*) FROM cdc_hooks.attempt") == 1, what="the attempt")
             shop.execute('INSERT INTO "Order Items" VALUES (\'ä,"\n\', 1)')
             inbox.until(2)
             recorded(shop, 2)

@@ -14,7 +14,7 @@ from tests.acceptance.inbox import receiving
 CONCURRENCY = 2
 KEPT_BYTES = 16 * 1024
 OPTIONS = {
-    "timeout": {"connect": "1s", "total": "1s"},
+    "timeout": {"connect": "3s", "total": "3s"},  # what answers at once does so on a busy machine, too
     "retry": {"schedule": ["100ms"] * 900, "jitter": 0},
     "breaker": {"failures": 3, "pause": "200ms", "longest_pause": "400ms", "drain_rate": 500},
     "concurrency": CONCURRENCY,
@@ -118,7 +118,11 @@ def test_every_fault_is_called_by_its_name_and_harms_nobody_else(site: Site) -> 
             assert daemon.peak_memory_bytes() < 250 * 2**20
             assert daemon.open_sockets() < 2 * CONCURRENCY * len(FAULTS)
             # Requests, successes whose bodies are read to their end, and what a receiver notices late.
-            assert {name: p.most_open for name, p in patients.items() if p.most_open > 4 * CONCURRENCY} == {}
+            crowded = {name: p.most_open for name, p in patients.items() if p.most_open > 4 * CONCURRENCY}
+            # Who never reads does not get to know of an end, which comes after all that was sent.
+            crowded.pop("never-reads-the-body", None)
+            assert crowded == {}
+            assert daemon.open_sockets({patients["never-reads-the-body"].port}) <= 2 * CONCURRENCY
             # Those that are too large even alone are the only ones that were set aside.
             assert set_aside(site) <= {"early-413"}
 

@@ -80,6 +80,8 @@ def test_a_full_disk_of_the_ledger_stops_nothing(shop: Site, disk: Path) -> None
                 inbox.until(2)
                 for what in ("open deliveries", "finished deliveries"):
                     assert "No space left on device" in daemon.until("ledger_not_written", what=what)["error"]
+                # Three failures and two successes; what is not lost yet would be written when there is room.
+                eventually(lambda: daemon.metric("cdc_hooks_ledger_lost_total") == 5, what="the loss of all records")
                 assert shop.value("SELECT count(*) FROM cdc_hooks.every_delivery") == 0
                 assert daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1
                 filler.unlink()

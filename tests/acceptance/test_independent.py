@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from cdc_hooks.demo.postgres import free_port
-from tests.acceptance.harness import SECRET, eventually, leading, webhook
+from tests.acceptance.harness import SECRET, eventually, leading, own_port, webhook
 from tests.acceptance.inbox import Arrival, receiving
 from tests.conftest import need
 
@@ -136,7 +135,7 @@ def test_nginx_gets_every_change(site, tmp_path: Path):
     program = shutil.which("nginx")
     need("nginx", program)
     assert program is not None
-    port = free_port()
+    port = own_port()
     user = "user root;" if tmp_path.owner() == "root" else ""
     (tmp_path / "nginx.conf").write_text(NGINX.format(directory=tmp_path, port=port, user=user))
     server = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc_hooks.demo.postgres import free_port
-from tests.acceptance.harness import Site, eventually, leading, webhook
+from tests.acceptance.harness import Site, eventually, leading, own_port, webhook
 from tests.acceptance.inbox import receiving
 
-QUICK = {"retry": {"schedule": ["100ms"] * 50, "jitter": 0}, "breaker": "off"}
+QUICK = {"retry": {"schedule": ["100ms"] * 900, "jitter": 0}, "breaker": "off"}
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_a_proxys_failures_are_not_charged_to_the_endpoint(shop):
     breaker = {"failures": 2, "pause": "1h", "longest_pause": "1h"}
     options = {"retry": {"schedule": ["20ms"], "jitter": 0}, "breaker": breaker}
     with receiving() as inbox:
-        section = {**network("127.0.0.0/8"), "proxy": f"http://127.0.0.1:{free_port()}"}
+        section = {**network("127.0.0.0/8"), "proxy": f"http://127.0.0.1:{own_port()}"}
         shop.configure({"w": webhook(inbox.url, ["public.orders"], **options)}, network=section)
         shop.apply()
         with leading(shop) as daemon:

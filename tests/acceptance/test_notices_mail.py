@@ -195,16 +195,17 @@ def test_a_server_that_never_comes_to_the_point(talk: Any) -> None:
 async def _takes_its_time(reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
     stream.write(b"220 welcome\r\n")
     while line := await reader.readline():
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.0)
         stream.write(b"354 go on\r\n" if line == b"DATA\r\n" else b"250 OK\r\n")
 
 
 def test_the_time_is_for_the_whole_mail_and_not_for_each_answer() -> None:
     async def run() -> None:
+        # Far from each answer: Python 3.11 may miss the end of the time when one comes just then (asyncio.wait_for).
         async with listening_at(_takes_its_time) as port:
-            email = configured(port, host="127.0.0.1", timeout="500ms").notify.email
+            email = configured(port, host="127.0.0.1", timeout="1500ms").notify.email
             assert email is not None
-            with pytest.raises(NotSent, match=r"no answer within 0\.5 s"):
+            with pytest.raises(NotSent, match=r"no answer within 1\.5 s"):
                 await to_email(email, "db-1")([PAUSED])
 
     asyncio.run(run())

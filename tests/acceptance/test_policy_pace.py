@@ -60,12 +60,14 @@ def test_what_gathers_in_an_outage_comes_slowly_and_what_comes_later_does_not(sh
         insert(shop, 1, 1)
         eventually(lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="open") == 1, what="an outage")
         insert(shop, 2, 31)
+        # What the next daemon knows of the outage: that so many attempts have failed.
+        eventually(lambda: shop.value("SELECT max(attempts) FROM cdc_hooks.delivery") >= 3, what="the record of it")
         if restart:
             (daemon.kill if restart == "kill" else daemon.terminate)()
             daemon.wait()
             shop.let_the_lease_run_out()
-        switch.turn()
         before = len(inbox.arrivals)
+        switch.turn()
         if restart:
             stack.enter_context(leading(shop))
         inbox.until(31)

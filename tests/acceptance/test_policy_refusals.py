@@ -42,7 +42,10 @@ def test_an_endpoint_that_takes_others_is_not_sick_however_many_it_refuses(shop,
             eventually(lambda: len(taken) == 2000 - len(refused), what="all others")
             eventually(lambda: shop.value(REJECTED) == len(refused), what="the letters")
             eventually(lambda: letters(shop) == [("rejected", 1, 422)] * len(refused), what="no others")
-            assert daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1
+            eventually(
+                lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1,
+                what="a well webhook",
+            )
 
 
 def test_of_an_endpoint_that_begins_to_refuse_all_not_all_is_set_aside(shop):

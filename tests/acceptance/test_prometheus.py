@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from cdc_hooks import __version__
-from cdc_hooks.demo.postgres import free_port
-from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, webhook
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, own_port, webhook
 from tests.acceptance.test_monitoring import DASHBOARD
 from tests.conftest import need
 from tests.receivers import answer, receiver_in_thread
@@ -43,7 +42,7 @@ class Prometheus:
                 }
             )
         )
-        self._address = f"127.0.0.1:{free_port()}"
+        self._address = f"127.0.0.1:{own_port()}"
 
     def __enter__(self) -> Self:
         self._log = (self._directory / "prometheus.log").open("wb")
@@ -159,13 +158,14 @@ def test_prometheus_sees_every_metric(shop, tmp_path):
             raise AssertionError(f"does not hold: {missing}\n{text}") from None
 
         # No label but those of the configuration and fixed words: the number of series does not grow with the data.
-        labels = {name for metric in prometheus.query('{__name__=~"cdc_hooks_.*"}') for name, _ in metric}
+        series = eventually(lambda: prometheus.query('{__name__=~"cdc_hooks_.*"}'))  # none after a scrape that failed
+        labels = {name for metric in series for name, _ in metric}
         assert labels == {"webhook", "outcome", "table", "action", "state", "channel", "le", "version"}
-        before = prometheus.query('count({__name__=~"cdc_hooks_.*"})')
+        before = eventually(lambda: prometheus.query('count({__name__=~"cdc_hooks_.*"})'))
         sell_again = "INSERT INTO \"Orders\" SELECT n, 'x' FROM generate_series(100, 200) n"
         shop.execute(sell_again)
         eventually(lambda: prometheus.holds('cdc_hooks_changes_delivered_total{webhook="good"} == 171'))
-        assert prometheus.query('count({__name__=~"cdc_hooks_.*"})') == before
+        assert eventually(lambda: prometheus.query('count({__name__=~"cdc_hooks_.*"})')) == before
 
 
 def test_every_panel_of_the_dashboard_has_data(shop, tmp_path):
@@ -229,7 +229,7 @@ def test_what_the_port_answers(shop):
 
 def test_prometheus_has_a_token(site, tmp_path):
     need("prometheus", shutil.which("prometheus"))
-    site.configure({}, metrics={"listen": f"127.0.0.1:{free_port()}", "token": TOKEN})
+    site.configure({}, metrics={"listen": f"127.0.0.1:{own_port()}", "token": TOKEN})
     site.apply()
     right, wrong = ({"authorization": {"credentials": token}} for token in (TOKEN, "another"))
     with leading(site) as daemon:
@@ -242,7 +242,7 @@ def test_prometheus_has_a_token(site, tmp_path):
 
 def test_metrics_and_words_are_for_who_has_the_token(site):
     (site.directory / "token").write_text(f"{TOKEN}\n")
-    site.configure({}, metrics={"listen": f"127.0.0.1:{free_port()}", "token_file": "token"})
+    site.configure({}, metrics={"listen": f"127.0.0.1:{own_port()}", "token_file": "token"})
     site.apply()
     with leading(site) as daemon:
         for right in (f"Bearer {TOKEN}", f"bearer  {TOKEN}"):
@@ -260,8 +260,8 @@ def test_metrics_and_words_are_for_who_has_the_token(site):
 
 
 def test_without_the_token_nobody_learns_where_the_database_is(site):
-    listen = f"127.0.0.1:{free_port()}"
-    dsn = f"host=127.0.0.1 port={free_port()} dbname=shop"
+    listen = f"127.0.0.1:{own_port()}"
+    dsn = f"host=127.0.0.1 port={own_port()} dbname=shop"
     site.configure({}, dsn=dsn, metrics={"listen": listen, "token": TOKEN})
     with Daemon(site) as daemon:
         daemon.until("database_unavailable")

@@ -99,7 +99,6 @@ def both(own_server: PostgresServer, tmp_path: Path) -> Site:
     return site
 
 
-@pytest.mark.timeout(240)
 def test_deliveries_alone_rebuild_each_table(both, own_server):
     over = threading.Event()
     with ExitStack() as stack:

@@ -27,6 +27,7 @@ def test_what_was_resent_is_listed_with_what_came_of_it(shop):
         with leading(shop):
             insert(shop, 1, 1)
             eventually(lambda: letters(shop) == [("rejected", 1, 422)], what="a letter")
+            eventually(lambda: shop.value("SELECT count(*) FROM cdc_hooks.attempt") == 1, what="its attempt")
             assert shop.run("deliveries", "resend", "--webhook", "w", "--yes").returncode == 1
             assert shop.run("deliveries", "resend", "--webhook", "w", "--yes").returncode == 0
     done = shop.run("deliveries", "list", "--state", "resent", "--json")

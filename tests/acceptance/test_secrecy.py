@@ -14,9 +14,8 @@ import yaml
 
 from cdc_hooks.changelog.connection import translated
 from cdc_hooks.config.ed25519 import SigningKey
-from cdc_hooks.demo.postgres import free_port
 from cdc_hooks.errors import DatabaseError
-from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, webhook
+from tests.acceptance.harness import SECRET, Daemon, Site, eventually, get, leading, own_port, webhook
 from tests.receivers import Received, Stream, answer, receiver_in_thread, redirect
 
 PRIVATE = SigningKey.from_seed(b"a seed of thirty-two bytes, yes.").secret()
@@ -97,7 +96,7 @@ def shop(site: Site) -> Iterator[Site]:
                 "spoilt": {**guarded(good.url), "tables": {"public.spoilt": {"fields": ["id"]}}},
             },
             dsn=site.daemon_dsn(password=PLANTED["dsn"]),
-            metrics={"listen": f"127.0.0.1:{free_port()}", "token": PLANTED["metrics"]},
+            metrics={"listen": f"127.0.0.1:{own_port()}", "token": PLANTED["metrics"]},
             log={"format": "json", "level": "debug"},
         )
         yield site
@@ -165,7 +164,7 @@ def test_the_daemon_and_the_commands_tell_no_secret_and_no_row(shop):
     ],
 )
 def test_a_database_that_cannot_be_reached_tells_no_password(site, dsn):
-    dsn = dsn.format(port=free_port(), dsn=PLANTED["dsn"])
+    dsn = dsn.format(port=own_port(), dsn=PLANTED["dsn"])
     site.configure({"w": guarded("http://127.0.0.1:1/")}, dsn=dsn)
     said = Said(site)
     with Daemon(site) as daemon:

@@ -10,7 +10,7 @@ from tests.acceptance.harness import Daemon, Site, eventually, leading, webhook
 from tests.acceptance.inbox import Gate, Inbox, late, receiving
 from tests.acceptance.proxy import Proxy, proxied
 
-TAKEOVER_S = 15.0
+TAKEOVER_S = 30.0
 
 
 @pytest.fixture

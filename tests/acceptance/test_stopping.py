@@ -66,13 +66,16 @@ def test_a_batch_that_was_sent_is_sent_again_as_it_was(shop):
 
 
 def test_sigterm_finishes_what_is_in_flight(shop):
-    with receiving(late(1.0)) as inbox:
+    gate = Gate(late(0.5))
+    with receiving(gate) as inbox:
         shop.configure({"w": webhook(inbox.url, ["public.orders"], batch={"max_events": 1}, concurrency=2)})
         shop.apply()
         with leading(shop) as daemon:
             insert(shop, 1, 10)
             inbox.wait(lambda: inbox.in_flight == 2)
             daemon.terminate()
+            daemon.until("stopping")
+            gate.open()
             assert daemon.wait() == 0
             assert daemon.events("stopped")
             assert len(inbox.arrivals) == 2
@@ -109,7 +112,7 @@ def test_sigterm_while_it_waits_for_a_retry(shop):
             insert(shop, 1, 3)
             daemon.until("attempt_failed")
             daemon.terminate()
-            assert daemon.wait(within_s=8) == 0
+            assert daemon.wait(within_s=30) == 0
             assert not daemon.events("attempts_cut_off")
 
 

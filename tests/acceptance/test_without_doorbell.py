@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cdc_hooks.demo.postgres import PostgresServer, free_port
-from tests.acceptance.harness import DAEMON_ROLE, Site, eventually, leading, webhook
+from cdc_hooks.demo.postgres import PostgresServer
+from tests.acceptance.harness import DAEMON_ROLE, Site, eventually, leading, own_port, webhook
 from tests.acceptance.inbox import receiving
 from tests.conftest import FOUND, need
 
@@ -34,7 +34,7 @@ def pgbouncer(server_port: int, directory: Path) -> Iterator[int]:
     program = shutil.which("pgbouncer")
     need("pgbouncer", program)
     assert program is not None
-    port = free_port()
+    port = own_port()
     users, settings = directory / "users.txt", directory / "pgbouncer.ini"
     users.write_text(f'"{DAEMON_ROLE}" ""\n')
     settings.write_text(PGBOUNCER.format(server=server_port, port=port, users=users))
