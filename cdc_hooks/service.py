@@ -105,6 +105,8 @@ class Service:
         """
         if after is not None:
             await asyncio.wait([after])
+            if not self._leaving.is_set():
+                log.info("reloaded", webhook=self.name)
         health = self._stages.health
         health.watch(self.name)
         while not self._leaving.is_set():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ HOW_TO_GET = {
 _LEFT_OUT = " is not on this machine"
 _servers: dict[int, PostgresServer] = {}
 _numbers = itertools.count(1)
+
+# A shell's script that starts us with "&" leaves SIGINT ignored, and so it would be in all that we start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def need(what: str, present: object) -> None:

@@ -262,7 +262,7 @@ def _take_up(entry: str) -> str:
         )
     if _VARIABLE.fullmatch(entry):
         return "restart the service: it sees new variables only then.\n\n  systemctl restart cdc-hooks"
-    return "have the service read the file; its log then says reloading.\n\n  systemctl reload cdc-hooks"
+    return "have the service read the file; its log then says reloaded, with the name.\n\n  systemctl reload cdc-hooks"
 
 
 def _check(stage: Stage, webhook: str, old: str) -> str:
