@@ -85,7 +85,7 @@ class Courier:
         self._observer = observer
         self._unfinished = unfinished
         self._gate = Gate(rules, self.tell_state, after_outage=_was_sick(rules, unfinished.values()))
-        self._held = HeldRows(ledger) if hold_rows else None
+        self._held = HeldRows(ledger, self._telling) if hold_rows else None
         self._given_up_in_a_row = 0
         self._troubled = 0
 

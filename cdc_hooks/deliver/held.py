@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from cdc_hooks.deliver.parcel import rows_of
 
 if TYPE_CHECKING:
@@ -13,15 +11,15 @@ if TYPE_CHECKING:
 
     from cdc_hooks.deliver.ledger import WebhookLedger
     from cdc_hooks.deliver.parcel import Parcel, Row
-
-log = structlog.get_logger()
+    from cdc_hooks.deliver.telling import Telling
 
 
 class HeldRows:
     """The rows of a webhook that have a dead letter."""
 
-    def __init__(self, ledger: WebhookLedger) -> None:
+    def __init__(self, ledger: WebhookLedger, telling: Telling) -> None:
         self._ledger = ledger
+        self._telling = telling
         self._rows: frozenset[Row] | None = None
 
     def forget(self) -> None:
@@ -47,10 +45,7 @@ class HeldRows:
             if one.message.id not in known:
                 await self._ledger.failed(one.delivery, None, state="held", next_attempt_at=None)
                 self.forget()  # a key may have changed with it
-                log.warning(
-                    "held", message=one.message.id, table=one.message.table, events=one.events,
-                    reason="an earlier change of the row was set aside",
-                )  # fmt: skip
+                self._telling.held(one)
         return rest
 
     def _touched_by(self, parcel: Parcel) -> bool:

@@ -40,6 +40,9 @@ class Telling:
             case Pause(reason):
                 log.error("attempt_failed", **about, reason=reason)
 
+    def held(self, parcel: Parcel) -> None:
+        log.warning("held", **self._about(parcel), reason="an earlier change of its row was set aside")
+
     def not_understood(self, parcel: Parcel, complaint: str) -> None:
         """An acknowledgement, which counts as one of all."""
         log.warning("acknowledgement_not_understood", **self._about(parcel), reason=complaint, taken_for="all")
