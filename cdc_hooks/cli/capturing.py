@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +12,7 @@ from cdc_hooks.assembly import wanted
 from cdc_hooks.capture import Plan, Progress, Roles, Step
 from cdc_hooks.cli.output import print_json
 from cdc_hooks.config import warnings
+from cdc_hooks.ops.status import gather
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from cdc_hooks.config import Config
+    from cdc_hooks.ops.status import StatusReport
 
 
 def roles(config: Config) -> Roles:
@@ -47,9 +49,10 @@ def remove(connection: psycopg.Connection[Any], config: Config, tables: Sequence
         click.echo("Nothing to remove.")
 
 
-def faults(connection: psycopg.Connection[Any], config: Config) -> list[str]:
-    """What is wrong with the captures, a sentence each."""
-    return [f"{finding.table}: {finding.detail}" for finding in capture.audit(connection, wanted(config))]
+def report_of(connection: psycopg.Connection[Any], config: Config) -> StatusReport:
+    """How the webhooks are, and what is wrong with the captures, a sentence each."""
+    faults = [f"{finding.table}: {finding.detail}" for finding in capture.audit(connection, wanted(config))]
+    return replace(gather(connection, config), captures=faults)
 
 
 def show(planned: Plan, *, as_json: bool, as_sql: bool) -> None:

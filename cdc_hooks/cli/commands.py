@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -128,7 +127,6 @@ def run(session: Session) -> int:
 def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int:
     """Say how each webhook is, how far behind, and what is in its way."""
     from cdc_hooks.cli import capturing, showing, watching  # noqa: PLC0415
-    from cdc_hooks.ops.status import gather  # noqa: PLC0415
 
     config = session.config()
     if watch:
@@ -138,9 +136,7 @@ def status(session: Session, *, as_json: bool, watch: bool, every: float) -> int
         watching.watch(config, console, every)
         return 0
     with connected(config.database.dsn.get_secret_value()) as connection:
-        report = gather(connection, config)
-        if not report.captures:
-            report = replace(report, captures=capturing.faults(connection, config))
+        report = capturing.report_of(connection, config)
     showing.show(report, as_json=as_json)
     return 0
 
@@ -196,10 +192,11 @@ def resume(session: Session, webhook: str, begin: str | None, *, yes: bool) -> i
 
     config = session.config()
     webhook_of(config, webhook)
-    question = f"Have {webhook} go on from {begin}? What lies between is left out, or sent again."
+    place = controlling.Place() if begin is None else controlling.place_of(config, begin)
+    question = f"Have {webhook} go on{place.words}? What lies between is left out, or sent again."
     if begin is not None and not yes and not confirmed(question):
         return 1
-    controlling.resume(config, webhook, begin)
+    controlling.resume(config, webhook, place)
     return 0
 
 

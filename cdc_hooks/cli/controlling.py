@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -33,13 +33,22 @@ def pause(config: Config, webhook: str, reason: str) -> None:
     click.echo(f"{webhook} is paused; its place is kept. To go on: cdc-hooks resume {webhook}")
 
 
-def resume(config: Config, webhook: str, begin: str | None = None) -> None:
-    """``begin``: ``now``, a time, or the id of an event. Raises CdcHooksError, also where there is no such webhook."""
-    to, place = None, ""
-    if begin is not None:
-        to, place = ("now", " from now on") if begin == "now" else _tick(config, begin)
-    _say(config, webhook, "resume", to=to)
-    click.echo(f"{webhook} goes on{place}, where a daemon runs; see: cdc-hooks status")
+class Place(NamedTuple):
+    """Where a webhook goes on: ``now`` or a tick, None for where it is; and that in words."""
+
+    to: str | None = None
+    words: str = ""
+
+
+def place_of(config: Config, begin: str) -> Place:
+    """``begin``: ``now``, a time, or the id of an event. Raises CdcHooksError."""
+    return Place("now", " from now on") if begin == "now" else _tick(config, begin)
+
+
+def resume(config: Config, webhook: str, place: Place) -> None:
+    """Raises CdcHooksError, also where there is no such webhook."""
+    _say(config, webhook, "resume", to=place.to)
+    click.echo(f"{webhook} goes on{place.words}, where a daemon runs; see: cdc-hooks status")
 
 
 def event_id(option: str, text: str, epochs: Iterable[tuple[int, int, int]]) -> int:
@@ -61,8 +70,7 @@ def event_id(option: str, text: str, epochs: Iterable[tuple[int, int, int]]) -> 
     return number
 
 
-def _tick(config: Config, begin: str) -> tuple[str, str]:
-    """A place in the log to go on from, and how to call it."""
+def _tick(config: Config, begin: str) -> Place:
     now = datetime.now(UTC)
     with connected(config.database.dsn.get_secret_value()) as connection:
         if EVENT.fullmatch(begin):
@@ -72,12 +80,15 @@ def _tick(config: Config, begin: str) -> tuple[str, str]:
             raise ConfigError(f"--from: {begin} is in the future", hint="give a time that is over, an event, or now")
         else:
             row = _run(connection, "tick_at", at=at).fetchone()
-    if row is None:
-        raise ConfigError(
-            f"--from: {begin} is before all that is known", hint="go on from a later time or event, or from now"
-        )
+        if row is None:
+            oldest = _run(connection, "oldest_tick").fetchone()
+            since = f", which begins at {oldest[1].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if oldest else ""
+            raise ConfigError(
+                f"--from: {begin} is before all that is known{since}",
+                hint="go on from a later time or event, or from now",
+            )
     tick, at = row
-    return str(tick), f" from what was committed after {at:%Y-%m-%d %H:%M:%S %Z}"
+    return Place(str(tick), f" from what was committed after {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _say(config: Config, webhook: str, query: str, **parameters: Any) -> None:

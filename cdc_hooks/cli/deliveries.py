@@ -204,8 +204,8 @@ def _tell_followers(held: Sequence[Found]) -> None:
         # The others follow the first one of their rows.
         numbers = " ".join(str(one.number) for one in firsts(held)[:_TOLD])
         click.echo(
-            f"{_count(len(held))} were held for them, and wait for nothing any more; to send them: "
-            f"cdc-hooks deliveries resend {numbers}",
+            f"{_count(len(held))} {'was' if len(held) == 1 else 'were'} held for what was deleted; "
+            f"to send what was held: cdc-hooks deliveries resend {numbers}",
             err=True,
         )
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 class Result(Enum):
     DELIVERED = auto()
     FAILED = auto()
+    NOT_SENT = auto()
+    """It cannot be, or another must be sent before it."""
     LEFT_ALONE = auto()
     """Somebody else has it, or had it meanwhile."""
 
@@ -136,7 +138,7 @@ class _Resending:
         if refusal is None and rows_of(one) & self._waiting:
             refusal = "an earlier delivery with a change of the same row has not got through: it waits for that one"
         if refusal is not None:
-            return self._told(one, Result.FAILED, f"not sent: {refusal}")
+            return self._told(one, Result.NOT_SENT, f"not sent: {refusal}")
         try:
             plan, sender = await self._webhook(one.webhook, stack)
             with translated(), self._connection.transaction():
@@ -194,6 +196,7 @@ class _Resending:
         counts = {
             "delivered": results.count(Result.DELIVERED),
             "failed": results.count(Result.FAILED),
+            "not sent": results.count(Result.NOT_SENT),
             "left alone": results.count(Result.LEFT_ALONE),
             "not recorded": int(bool(self._unrecorded)),
             "not tried": self._wanted - len(results) - bool(self._unrecorded),
@@ -201,7 +204,7 @@ class _Resending:
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items() if count) + ".")
         if counts["not tried"]:
             return INTERRUPTED
-        return 1 if counts["failed"] else 0
+        return 1 if counts["failed"] or counts["not sent"] else 0
 
 
 def _in_words(outcome: Outcome, error: str | None) -> str:

@@ -12,6 +12,8 @@ from cdc_hooks.cli.output import ago, print_json, print_table, took
 from cdc_hooks.config.units import rough_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cdc_hooks.ops.status import Statistics, StatusReport, WebhookStatus
 
 _TITLES = ("webhook", "state", "delivered", "backlog", "lag", "dead", "gaps", "last success", "what is going on")
@@ -26,7 +28,7 @@ def show(report: StatusReport, *, as_json: bool) -> None:
         return
     now = datetime.now(UTC)
     if report.daemon is None:
-        click.echo("daemon: none runs")
+        click.echo("daemon: none runs, or it waits, and its log says for what: systemctl status cdc-hooks")
     else:
         since = ago((now - report.daemon_since).total_seconds()) if report.daemon_since else "-"
         click.echo(f"daemon: {report.daemon}, for {since}")
@@ -35,6 +37,17 @@ def show(report: StatusReport, *, as_json: bool) -> None:
     _show_statistics(report)
     for line in report.captures:
         click.echo(f"capture: {line}")
+    for what_to_do in _advice(report):
+        click.echo(f"\n{what_to_do}")
+
+
+def _advice(report: StatusReport) -> Iterator[str]:
+    """What to do that no webhook's own sentence says."""
+    if report.captures:
+        yield "Changes of these tables may be lost until this mends it: cdc-hooks plan, then cdc-hooks apply"
+    if any(webhook.dead_letters for webhook in report.webhooks):
+        look = "cdc-hooks deliveries list --state rejected --state dead"
+        yield f"Dead letters wait until somebody decides: {look}; then show, resend or delete"
 
 
 def _show_statistics(report: StatusReport) -> None:

@@ -13,11 +13,11 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from cdc_hooks.cli.capturing import report_of
 from cdc_hooks.cli.connect import connected
 from cdc_hooks.cli.fitting import Table, aligned, fitted
 from cdc_hooks.cli.output import ago, coloured, dots, shows, terminal_width
 from cdc_hooks.errors import DatabaseError
-from cdc_hooks.ops.status import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +74,7 @@ def _again_and_again(config: Config, every_s: float, show: Callable[[Group | Tex
         try:
             with connected(config.database.dsn.get_secret_value()) as connection:
                 while True:
-                    report = gather(connection, config)
+                    report = report_of(connection, config)
                     for webhook in report.webhooks:
                         histories.setdefault(webhook.name, History()).add(webhook, time.monotonic())
                     levels = LEVELS if shows(LEVELS) else PLAIN_LEVELS
@@ -90,6 +90,7 @@ def view(report: StatusReport, histories: dict[str, History], width: int = 120, 
     now = datetime.now(UTC)
     since = f", for {ago((now - report.daemon_since).total_seconds())}" if report.daemon_since else ""
     troubles = [f"{one.name}: {one.summary}" for one in report.webhooks if one.state not in {"active", "retired"}]
+    troubles += [f"capture: {line}" for line in report.captures]
     head = f"{now:%H:%M:%S} UTC   daemon: {report.daemon or 'none runs'}{since}   (Ctrl-C ends this)\n"
     table = fitted(_table(report, histories, width, levels), width, dots())
     return Group(Text(head), *coloured(table), Text("\n" + "\n".join(troubles)))

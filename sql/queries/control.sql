@@ -15,6 +15,9 @@ UPDATE cdc_hooks.webhook
 -- The last tick that is not after a time: all that was committed later is after it.
 SELECT id, at FROM cdc_hooks.tick WHERE at <= %(at)s ORDER BY id DESC LIMIT 1;
 
+-- name: oldest_tick
+SELECT id, at FROM cdc_hooks.tick ORDER BY id LIMIT 1;
+
 -- name: tick_before
 -- The last tick that has not seen an event.
 SELECT id, at FROM cdc_hooks.tick WHERE upto_id < %(change_id)s ORDER BY id DESC LIMIT 1;

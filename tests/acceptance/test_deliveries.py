@@ -270,7 +270,7 @@ def test_a_resend_that_fails_is_told_and_later_changes_of_the_row_wait_for_it(sh
         assert f"{first}: insert of public.orders to w: failed, answered 503" in told[0]
         assert f"{other}: insert of public.orders to w: delivered, answered 200" in told[1]
         assert "not sent: an earlier delivery with a change of the same row has not got through" in told[2]
-        assert told[3] == "1 delivered, 2 failed."
+        assert told[3] == "1 delivered, 1 failed, 1 not sent."
         one = json.loads(shop.run("deliveries", "show", str(first), "--json").stdout)
         assert (one["state"], one["last_error"], one["attempts"]) == ("rejected", "answered 503", 2)
         assert [attempt["by_hand"] for attempt in one["failed_attempts"]] == [False, True]

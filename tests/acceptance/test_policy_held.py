@@ -51,6 +51,11 @@ def test_status_and_metrics_tell_letters_from_what_waits_for_them(shop):
             told = shop.webhook_status("w")
             assert (told["dead_letters"], told["held"]) == (2, 6)
             assert "; 2 dead letters; 6 held deliveries wait for them" in told["summary"]
+            assert len(daemon.events("held", webhook="w", action="update")) == 6
+            said = shop.run("status").stdout
+            assert (
+                "decides: cdc-hooks deliveries list --state rejected --state dead; then show, resend or delete" in said
+            )
             daemon.kill()
             shop.let_the_lease_run_out()
         with leading(shop) as daemon:
@@ -179,7 +184,7 @@ def test_who_deletes_a_letter_is_told_how_to_let_go_what_was_held_for_it(shop):
             first, *_ = numbers(shop, "rejected")
             done = shop.run("deliveries", "delete", first, "--yes")
             assert done.returncode == 0, done.stderr
-            assert "2 deliveries were held for them, and wait for nothing any more" in done.stderr
+            assert "2 deliveries were held for what was deleted; to send what was held: " in done.stderr
             inbox.then, before = answer(), len(inbox.arrivals)
             command = done.stderr.partition("cdc-hooks ")[2].split()
             assert command == ["deliveries", "resend", numbers(shop, "held")[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -113,9 +114,10 @@ def test_it_is_moved_at_the_start_where_no_daemon_runs(shop):
 @pytest.mark.parametrize("place", ["yesterday", "1-x", "-1h5", ""])
 def test_a_place_that_is_none(shop, place):
     prepare(shop, "https://a.example/")
-    done = shop.run("resume", "w", "--from", place, "--yes")
+    done = shop.run("resume", "w", "--from", place)
     assert done.returncode == 2
     assert "is no time" in done.stderr
+    assert "[y/N]" not in done.stderr
 
 
 def test_an_event_that_never_was_and_a_time_to_come_are_refused(shop):
@@ -129,6 +131,7 @@ def test_an_event_that_never_was_and_a_time_to_come_are_refused(shop):
         ("1-0", "there is no event 1-0"),
         ("1-4", "there is no event 1-4"),
         ("2101-02-03", "2101-02-03 is in the future"),
+        ("2001-02-03", f"2001-02-03 is before all that is known, which begins at {datetime.now(UTC):%Y-%m-%d}"),
         ("0", "goes on from what was committed after"),
         ("1-3", "goes on from what was committed after"),
     ):

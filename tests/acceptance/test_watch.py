@@ -31,6 +31,8 @@ def test_it_shows_webhooks_with_graphs_until_it_is_interrupted(shop):
                 "UPDATE cdc_hooks.webhook SET paused_at = now(), paused_by = 'operator', paused_why = 'a move'"
             )
             until("a move")
+            shop.execute("ALTER TABLE orders DISABLE TRIGGER ALL")
+            until("capture: public.orders: trigger 00_cdc_hooks_insert on public.orders is disabled")
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
 

@@ -64,7 +64,9 @@ def test_from_plan_to_remove(cli, database):
 
     shown = cli("status")
     assert shown.exit_code == 0
-    assert shown.stdout.startswith("daemon: none runs\n")
+    assert shown.stdout.startswith(
+        "daemon: none runs, or it waits, and its log says for what: systemctl status cdc-hooks\n"
+    )
     assert [one["name"] for one in json.loads(cli("status", "--json").stdout)["webhooks"]] == ["w"]
 
     assert cli("remove", "public.orders").exit_code == 1  # nobody said yes
@@ -91,7 +93,9 @@ def test_a_capture_that_was_switched_off_is_seen(cli, database):
     assert checked.exit_code == 1
     assert "trigger 00_cdc_hooks_insert on public.orders is disabled" in checked.stdout
     assert "hint: look with cdc-hooks plan, then run cdc-hooks apply" in checked.stdout
-    assert "capture: public.orders: trigger 00_cdc_hooks_insert" in cli("status").stdout
+    shown = cli("status").stdout
+    assert "capture: public.orders: trigger 00_cdc_hooks_insert" in shown
+    assert shown.endswith("may be lost until this mends it: cdc-hooks plan, then cdc-hooks apply\n")
     assert cli("apply").exit_code == 0
     assert cli("check").exit_code == 0
 
