@@ -88,9 +88,12 @@ def look(conn: Connection[Any], roles: Roles, edition: Edition) -> Installation:
         current = version == edition.version and roles.daemon in found
         grants = _rows(conn, "missing_grants", daemon=roles.daemon) if current else []
     except errors.InsufficientPrivilege as error:
+        owner = f"a member of {schema and schema['owner']}, the role that owns it"
         raise DatabaseError(
             f"role {server['user_name']} may not look into the schema cdc_hooks",
-            hint=f"connect as a member of {schema and schema['owner']}, the role that owns it",
+            hint=f"run: cdc-hooks apply, as {owner}: it gives the daemon's role its rights"
+            if server["user_name"] == roles.daemon
+            else f"connect as {owner}",
         ) from error
     return Installation(
         server_version=server["version"],

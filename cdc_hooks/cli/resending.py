@@ -17,6 +17,7 @@ import psycopg
 
 from cdc_hooks import assembly
 from cdc_hooks.changelog.connection import ConnectionLost, translated
+from cdc_hooks.cli.output import took
 from cdc_hooks.cli.program import INTERRUPTED
 from cdc_hooks.deliver.sign import sign
 from cdc_hooks.errors import CdcHooksError, DatabaseError
@@ -209,7 +210,7 @@ class _Resending:
 
 def _in_words(outcome: Outcome, error: str | None) -> str:
     said = f"delivered, answered {outcome.status}" if error is None else f"failed, {error}"
-    return f"{said}, {outcome.duration_s * 1000:.0f} ms"
+    return f"{said}, {took(outcome.duration_s)}"
 
 
 def _message(one: Found, body: bytes) -> Message:

@@ -11,7 +11,7 @@ import click
 
 from cdc_hooks.assembly import wanted
 from cdc_hooks.cli.connect import admin_dsn, connected
-from cdc_hooks.cli.output import print_json, printable
+from cdc_hooks.cli.output import print_json, printable, took
 from cdc_hooks.config.redact import MASK, show_url
 from cdc_hooks.deliver.policy import classify
 from cdc_hooks.deliver.sign import fingerprint
@@ -161,11 +161,11 @@ def _answer_as_data(outcome: Outcome) -> dict[str, Any]:
 
 
 def _show_answer(outcome: Outcome, verdict: Verdict, hint: str | None) -> None:
-    took = f"after {outcome.duration_s * 1000:,.0f} ms"
+    after = f"after {took(outcome.duration_s)}"
     if outcome.status is None:
-        click.echo(f"no answer, {took}: {classify(outcome)}")
+        click.echo(f"no answer, {after}: {classify(outcome)}")
     else:
-        click.echo(f"HTTP {outcome.status}, {took}")
+        click.echo(f"HTTP {outcome.status}, {after}")
         for name, value in outcome.headers:
             click.echo(f"{name}: {value}")
         click.echo(f"\n{_answer_body(outcome)}")

@@ -110,6 +110,15 @@ def test_rights_that_the_daemon_lacks_are_named(cli, database):
     assert "INSERT on cdc_hooks.tick" in checked.stdout
 
 
+def test_a_daemon_that_has_no_rights_at_all_is_told_how_to_get_them(cli, database):
+    cli("apply")
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA cdc_hooks FROM daemon_{admin.info.dbname}")
+    assert "hint: run: cdc-hooks apply, as a member of" in cli("check").stdout
+    assert cli("apply").exit_code == 0
+    assert cli("check").exit_code == 0
+
+
 def test_status_without_a_schema_says_what_to_do(cli, database):
     with psycopg.connect(database, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE daemon_{admin.info.dbname} LOGIN")
