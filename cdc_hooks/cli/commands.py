@@ -16,6 +16,7 @@ from cdc_hooks.cli.program import RATE, Program, Session, config_option, dsn_opt
 from cdc_hooks.cli.secrets import secret
 from cdc_hooks.config import warnings
 from cdc_hooks.config.choosing import webhook_of
+from cdc_hooks.errors import CdcHooksError
 from cdc_hooks.model import Action
 from cdc_hooks.ops.row_key import WAYS
 
@@ -113,9 +114,15 @@ def run(session: Session) -> int:
 
     config = session.config()
     logs.configure(config.log.level.value, config.log.format.value)
+    log = structlog.get_logger()
     for warning in warnings(config):
-        structlog.get_logger().warning("configuration", reason=warning)
-    return daemon.run(config, session.path)
+        log.warning("configuration", reason=warning)
+    try:
+        return daemon.run(config, session.path)
+    except CdcHooksError as error:
+        # Who collects the log must find in it, in its form, why there is no daemon any more.
+        log.critical("ended", error=error.message, hint=error.hint)
+        return error.exit_status
 
 
 @main.command()

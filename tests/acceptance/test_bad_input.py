@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from pathlib import Path
@@ -132,7 +133,8 @@ def test_a_daemon_without_rights(shop):
     shop.apply()
     shop.execute(f"REVOKE INSERT ON cdc_hooks.progress FROM {DAEMON_ROLE}")
     refused(shop, "check", 1, "INSERT on cdc_hooks.progress", "apply")
-    refused(shop, "run", 1, "permission denied", "cdc-hooks apply")
+    ended = json.loads(refused(shop, "run", 1, "permission denied", "cdc-hooks apply").splitlines()[-1])
+    assert (ended["event"], ended["level"]) == ("ended", "critical")
     shop.execute(f"REVOKE ALL ON SCHEMA cdc_hooks FROM {DAEMON_ROLE}")
     refused(shop, "run", 1, "cdc-hooks apply")
     shop.apply()
@@ -143,7 +145,7 @@ def test_a_schema_that_is_newer_than_the_program(shop):
     shop.apply()
     shop.execute("INSERT INTO cdc_hooks.migration (version) VALUES (999)")
     for command in ("run", "apply", "plan", "check"):
-        refused(shop, command, 1, "999", "hint:", "cdc-hooks")
+        refused(shop, command, 1, "999", "hint", "cdc-hooks")
 
 
 def test_a_port_that_is_in_use(shop):
@@ -155,7 +157,7 @@ def test_a_port_that_is_in_use(shop):
         shop.configure(
             {"w": webhook(URL, ["public.orders"])}, database=databases(shop), metrics={"listen": f"127.0.0.1:{port}"}
         )
-        refused(shop, "run", 2, "metrics.listen", str(port), "hint:")
+        refused(shop, "run", 2, "metrics.listen", str(port), '"hint": "')
 
 
 def test_a_wrong_password(own_server: PostgresServer, tmp_path: Path):
