@@ -72,7 +72,9 @@ def test_spans_of_which_all_is_the_same_are_one_line(capsys: pytest.CaptureFixtu
     few, more = Statistics(7, 0.9999, 0.0004, 0.3, 12.0), Statistics(1234, 1.0, 0.01, 0.02, 0.03)
 
     def shown(hour: Statistics, day: Statistics, month: Statistics) -> list[list[str]]:
-        webhook = replace(a_webhook("w", "active", ""), statistics={"hour": hour, "day": day, "month": month})
+        webhook = replace(
+            a_webhook("w", "active", ""), dead_letters=0, statistics={"hour": hour, "day": day, "month": month}
+        )
         showing.show(StatusReport(None, None, 0, webhooks=[webhook]), as_json=False)
         lines = capsys.readouterr().out.partition("over the last")[2].splitlines()[1:]
         return [re.split(r" {2,}", line) for line in lines]
