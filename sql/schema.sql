@@ -267,7 +267,7 @@ CREATE TABLE cdc_hooks.delivery_log (
     kind             text        NOT NULL,
     part_of          text,
     resend_of        bigint,
-    -- delivered, dropped, resent or failed. No CHECK says so, nor a foreign key: they would cost each of many rows.
+    -- delivered, dropped, split, resent or failed. No CHECK says so, nor a foreign key: they would cost each of many rows.
     state            text        NOT NULL,
     table_name       text        NOT NULL,
     action           text        NOT NULL,
@@ -286,7 +286,7 @@ CREATE TABLE cdc_hooks.delivery_log (
     body             bytea
 ) PARTITION BY RANGE (logged_at);
 COMMENT ON TABLE  cdc_hooks.delivery_log IS
-    'Deliveries that are finished with: delivered, dropped, resent (a dead letter that got through by hand), failed (a resend).';
+    'Deliveries that are finished with: delivered, dropped, split (its parts are deliveries of their own), resent (a dead letter that got through by hand), failed (a resend).';
 COMMENT ON COLUMN cdc_hooks.delivery_log.logged_at IS 'By this server''s clock, so that there is a partition for it.';
 COMMENT ON COLUMN cdc_hooks.delivery_log.resend_of IS 'Of a resend: the number of the delivery whose body was sent again.';
 CREATE INDEX delivery_log_number_idx ON cdc_hooks.delivery_log (number);

@@ -85,8 +85,7 @@ def must_be_there(ids: Sequence[str], numbers: Collection[int], message_ids: Col
     if missing:
         raise ConfigError(
             f"there is no delivery {', '.join(missing)}",
-            hint="it may be older than ledger.keep, not recorded (ledger.log), or one that was split, of which only "
-            "the parts are kept when all are finished; see: cdc-hooks deliveries list",
+            hint="it may be older than ledger.keep, or not recorded (ledger.log); see: cdc-hooks deliveries list",
         )
 
 

@@ -189,8 +189,10 @@ def _what_next(one: Found, more: Details, related: Sequence[Related]) -> str:
             at = one.next_attempt_at
             when = "soon" if at is None or at <= datetime.now(UTC) + timedelta(seconds=1) else f"at {_time(at)}"
             return f"Next: it is tried again {when}. To have it tried at once: cdc-hooks resume {one.webhook}"
-        case "split":
+        case "split" if one.open:
             return "Next: it was split, and its parts are sent on their own. Nothing is to be done."
+        case "split":
+            return "It was split, and its parts, which are deliveries of their own, are finished with."
         case "held":
             return (
                 "Next: nothing. An earlier change of one of its rows was set aside, and it waits behind that: resend "

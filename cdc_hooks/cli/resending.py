@@ -55,6 +55,8 @@ def why_not(one: Found, config: Config) -> str | None:
         return f"it is {one.state}: the daemon has it in hand; to have it tried at once: cdc-hooks resume {one.webhook}"
     if one.state == "failed":
         return f"it is a resend itself, which failed; resend the delivery: {one.resend_of}"
+    if one.state == "split":
+        return f"it was split; to resend its parts, see: cdc-hooks deliveries show {one.number}"
     if not one.has_body:
         return "its body was not kept (ledger.bodies); to send its rows again, use replay"
     return None

@@ -209,8 +209,11 @@ class WebhookLedger:
         await self._closed(delivery, attempt, "dropped")
 
     async def finished(self, message_id: str) -> None:
-        """A split delivery is finished with: it goes, and those of its parts that were delivered. Raises NotWritten."""
-        await self._ledger.durably("finished", webhook_id=self._webhook_id, message_id=message_id)
+        """A split delivery is finished with: what was remembered of its parts goes. Raises NotWritten."""
+        rows = await self._ledger.durably("finished", webhook_id=self._webhook_id, message_id=message_id)
+        if self._ledger.rules.log is not Recorded.NONE:
+            for row in rows:
+                self._ledger.finished.add(record((*row, None, None, None)))  # neither answer nor body: the parts have them
 
     async def forget(self, message_ids: Sequence[str]) -> None:
         """These are no deliveries any more. Raises NotWritten."""

@@ -75,18 +75,28 @@ ON CONFLICT ON CONSTRAINT delivery_once DO UPDATE
 RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
 
 -- name: finished
--- A split delivery, all of whose parts are finished with. What is itself a part stays as one.
+-- A split delivery, all of whose parts are finished with. What is itself a part stays as one. Returns what to record of it,
+-- in the order of log_deliveries.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
+whole AS MATERIALIZED (
+    SELECT d.* FROM lead CROSS JOIN cdc_hooks.delivery d
+     WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split'
+),
 parts AS (
     DELETE FROM cdc_hooks.delivery d USING lead
      WHERE d.webhook_id = %(webhook_id)s AND d.part_of = %(message_id)s AND d.state = 'part'
 ),
 part AS (
-    UPDATE cdc_hooks.delivery d SET state = 'part', remaining = NULL, body = '' FROM lead
-     WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NOT NULL
+    UPDATE cdc_hooks.delivery d SET state = 'part', remaining = NULL, body = '' FROM whole
+     WHERE d.number = whole.number AND d.part_of IS NOT NULL
+),
+gone AS (
+    DELETE FROM cdc_hooks.delivery d USING whole WHERE d.number = whole.number AND d.part_of IS NULL
 )
-DELETE FROM cdc_hooks.delivery d USING lead
- WHERE d.webhook_id = %(webhook_id)s AND d.message_id = %(message_id)s AND d.state = 'split' AND d.part_of IS NULL;
+SELECT number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids, event_count, first_event,
+       last_event, attempts, EXTRACT(epoch FROM first_attempt_at)::double precision,
+       EXTRACT(epoch FROM last_attempt_at)::double precision, duration_s, last_status, last_error
+  FROM whole;
 
 -- name: forget
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)

@@ -186,6 +186,26 @@ def test_the_story_of_a_delivery(shop):
         assert secret not in told + json.dumps(data)
 
 
+def test_what_was_split_stays_with_what_it_was_split_for(shop):
+    with receiving(first_then(1, answer(413), answer())) as inbox:
+        prepare(shop, inbox.url)
+        with leading(shop):
+            shop.execute("INSERT INTO orders VALUES (1, 0), (2, 0)")
+            inbox.until(2)
+            second, first, whole = recorded(shop, 3)
+        assert [one["state"] for one in (whole, first, second)] == ["split", "delivered", "delivered"]
+        assert first["part_of"] == second["part_of"] == whole["message_id"]
+        told = shop.run("deliveries", "show", whole["message_id"]).stdout
+        assert "attempt 1, " in told
+        assert ": answered 413" in told
+        assert f"part {first['number']}: delivered" in told
+        assert told.endswith("It was split, and its parts, which are deliveries of their own, are finished with.\n")
+        done = shop.run("deliveries", "resend", str(whole["number"]))
+        assert done.returncode == 1
+        assert f"not sent: it was split; to resend its parts, see: cdc-hooks deliveries show {whole['number']}" in done.stdout
+        assert len(inbox.arrivals) == 3
+
+
 def test_a_delivery_that_is_not_there(shop):
     prepare(shop, "http://127.0.0.1:9/")
     for args in (["show", "4711"], ["show", "msg_nothing"]):
