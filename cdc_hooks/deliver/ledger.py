@@ -212,8 +212,8 @@ class WebhookLedger:
         """A split delivery is finished with: what was remembered of its parts goes. Raises NotWritten."""
         rows = await self._ledger.durably("finished", webhook_id=self._webhook_id, message_id=message_id)
         if self._ledger.rules.log is not Recorded.NONE:
-            for row in rows:
-                self._ledger.finished.add(record((*row, None, None, None)))  # neither answer nor body: the parts have them
+            for row in rows:  # without an answer, which is its attempt's, and a body, which are its parts'
+                self._ledger.finished.add(record((*row, None, None, None)))
 
     async def forget(self, message_ids: Sequence[str]) -> None:
         """These are no deliveries any more. Raises NotWritten."""

@@ -21,6 +21,9 @@ RETRY = {"schedule": ["300ms"] * 99, "jitter": 0}
 EARLIER = "SELECT json_array_length(earlier::json) FROM cdc_hooks.place WHERE name = %s"
 """How many other configurations had the claimed page before."""
 
+DONE = "SELECT done FROM cdc_hooks.place WHERE name = %s"
+"""How many batches of each lane of the claimed page are finished."""
+
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -125,7 +128,7 @@ def test_the_next_attempt_goes_to_the_url_of_today(shop, editing):
 
 
 def test_another_batch_size_sends_nothing_again_that_got_through(shop, editing):
-    """Each of a page's four lanes has two batches through when its third is refused: only the rest is shaped anew."""
+    """Each of the four lanes of a page has batches through when its last is refused: only the rest is shaped anew."""
     sick = set(range(81, 101))
     well: list[Received] = []
 
@@ -147,6 +150,7 @@ def test_another_batch_size_sends_nothing_again_that_got_through(shop, editing):
                 writer.execute("INSERT INTO orders SELECT n, 0 FROM generate_series(1, 100) AS n")
                 writer.execute("UPDATE orders SET number = 1")
             eventually(lambda: len(letters(shop)) == 4, what="four lanes that wait")
+            eventually(lambda: shop.value(DONE, "w") == [2, 2, 2, 1], what="the record of what got through")
             # The same once more: whoever begins again knows it, too. Then larger ones, of what both have left.
             for size, configurations in ((7, 1), (7, 1), (25, 2)):
                 edit(configured(size))
@@ -184,6 +188,7 @@ def test_a_webhook_that_wants_no_fields_is_shaped_anew_too(shop, editing):
         with editing(others) as edit:
             insert(shop, 1, 20)
             eventually(lambda: letters(shop), what="one that waits")
+            eventually(lambda: shop.value(DONE, "w") == [2], what="the record of what got through")
             edit(configured(4))
             eventually(lambda: shop.value(EARLIER, "w") == 1, what="another claim")
             inbox.then = answer()

@@ -168,15 +168,15 @@ def test_parts_of_a_split_delivery_are_remembered_until_all_of_it_is_finished_wi
             await webhook.finished("whole")
             assert await states(here) == {"left-2": "rejected", "right-1": "dead"}
             # And what it was split for is recorded.
-            query = "SELECT message_id, part_of, state, attempts, last_status FROM cdc_hooks.delivery_log ORDER BY number"
-            assert await here.rows(query) == [
+            query = "SELECT message_id, part_of, state, attempts, last_status FROM cdc_hooks.delivery_log"
+            assert await here.rows(f"{query} ORDER BY number") == [
                 ("whole", None, "split", 1, 422),
                 ("left", "whole", "split", 1, 422),
                 ("left-1", "left", "delivered", 1, 200),
                 ("right", "whole", "split", 1, 422),
             ]
-            numbers = "SELECT count(DISTINCT delivery) FROM cdc_hooks.attempt JOIN cdc_hooks.delivery_log ON delivery = number"
-            assert await here.rows(numbers) == [(3,)]
+            tried = "SELECT message_id FROM cdc_hooks.attempt JOIN cdc_hooks.delivery_log ON delivery = number"
+            assert await here.rows(f"{tried} ORDER BY number") == [("whole",), ("left",), ("right",)]
 
     run(main)
 
