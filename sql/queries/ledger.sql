@@ -76,7 +76,7 @@ RETURNING d.number, EXTRACT(epoch FROM d.first_attempt_at)::double precision;
 
 -- name: finished
 -- A split delivery, all of whose parts are finished with. What is itself a part stays as one. Returns what to record of it,
--- in the order of log_deliveries.
+-- in the order of log_deliveries; nothing where it had a remainder, for what that leaves has a record or a letter already.
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held),
 whole AS MATERIALIZED (
     SELECT d.* FROM lead CROSS JOIN cdc_hooks.delivery d
@@ -96,7 +96,7 @@ gone AS (
 SELECT number, webhook_id, endpoint_id, message_id, kind, part_of, state, table_name, action, row_ids, event_count, first_event,
        last_event, attempts, EXTRACT(epoch FROM first_attempt_at)::double precision,
        EXTRACT(epoch FROM last_attempt_at)::double precision, duration_s, last_status, last_error
-  FROM whole;
+  FROM whole WHERE remaining IS NULL;
 
 -- name: forget
 WITH lead AS MATERIALIZED (SELECT cdc_hooks.hold_lead(%(generation)s) AS held)
