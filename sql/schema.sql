@@ -349,6 +349,12 @@ LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 RETURN (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint;
 
+-- Purpose: the newest id that was given out, 0 if none was. Touches: change_id. Never by "SELECT last_value": that reads
+-- without a lock, and while one id in 32 is given out it sees one that is up to 32 ahead, which nobody has got yet.
+CREATE FUNCTION cdc_hooks.last_id() RETURNS bigint
+LANGUAGE sql VOLATILE
+RETURN coalesce(pg_catalog.pg_sequence_last_value('cdc_hooks.change_id'::pg_catalog.regclass), 0);
+
 -- Purpose: whether the lease of another holds. One that ends later than any could be given now was given before this
 -- server's clock was set back, and does not count. Touches: lease, leader.
 CREATE FUNCTION cdc_hooks.is_led_by_another(me text, lease_ms bigint) RETURNS boolean
@@ -558,7 +564,7 @@ DECLARE
     last_id   bigint;
 BEGIN
     SELECT * INTO newest FROM cdc_hooks.tick ORDER BY id DESC LIMIT 1;
-    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO last_id FROM cdc_hooks.change_id;
+    last_id := cdc_hooks.last_id();
     first_xid := pg_snapshot_xmax(newest.snapshot);
     ended := ARRAY(SELECT running FROM pg_snapshot_xip(newest.snapshot) AS running
                     WHERE pg_visible_in_snapshot(running, now_seen));
@@ -607,12 +613,12 @@ BEGIN
                             NULL::xid8[], NULL::bigint, NULL::bigint;
         RETURN;
     END IF;
-    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO before_id FROM cdc_hooks.change_id;
+    before_id := cdc_hooks.last_id();
     own_xid := pg_current_xact_id();
     PERFORM cdc_hooks.hold_lead(my_generation);
     SELECT max(id) INTO last_tick FROM cdc_hooks.tick;
     now_seen := pg_current_snapshot();
-    SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO last_id FROM cdc_hooks.change_id;
+    last_id := cdc_hooks.last_id();
     INSERT INTO cdc_hooks.tick AS t (next_xid, after_id, upto_id, snapshot)
     VALUES (own_xid, before_id, last_id, now_seen)
     RETURNING t.id INTO new_tick;
@@ -674,14 +680,14 @@ CREATE FUNCTION cdc_hooks.resting_partitions() RETURNS TABLE (slot integer, top_
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT s.slot, top.id, past.id, past.at, (ids.last_value >> 18) - (top.id >> 18) >= 12
+    SELECT s.slot, top.id, past.id, past.at, (last_id >> 18) - (top.id >> 18) >= 12
       FROM generate_series(0, 15) AS s (slot)
-     CROSS JOIN cdc_hooks.change_id AS ids
+     CROSS JOIN cdc_hooks.last_id() AS last_id
      CROSS JOIN LATERAL (SELECT c.id FROM cdc_hooks.change c WHERE ((c.id >> 18) % 16) = s.slot
                           ORDER BY c.id DESC LIMIT 1) AS top
       LEFT JOIN LATERAL (SELECT t.id, t.at FROM cdc_hooks.tick t WHERE t.after_id >= top.id
                           ORDER BY t.after_id, t.id LIMIT 1) AS past ON true
-     WHERE s.slot NOT IN ((ids.last_value >> 18) % 16, ((ids.last_value + 1) >> 18) % 16)
+     WHERE s.slot NOT IN ((last_id >> 18) % 16, ((last_id + 1) >> 18) % 16)
      ORDER BY top.id;
 END;
 
@@ -699,7 +705,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     partition_name text := format('cdc_hooks.change_%s', lpad(slot::text, 2, '0'));
-    last_id  bigint := (SELECT last_value FROM cdc_hooks.change_id);
+    last_id  bigint := cdc_hooks.last_id();
     top_id   bigint;
     past     cdc_hooks.tick;
     first_lost bigint;

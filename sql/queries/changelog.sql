@@ -235,7 +235,7 @@ SELECT coalesce(max(id), 0) FROM cdc_hooks.progress;
 -- rolled-back transactions leave holes). And how full the cluster's queue of notifications is.
 SELECT (SELECT coalesce(sum(pg_catalog.pg_total_relation_size(i.inhrelid)), 0)::bigint
           FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'cdc_hooks.change'::pg_catalog.regclass) AS log_bytes,
-       coalesce((SELECT last_value FROM cdc_hooks.change_id) - (SELECT min(id) FROM cdc_hooks.change) + 1, 0) AS log_rows,
+       coalesce(cdc_hooks.last_id() - (SELECT min(id) FROM cdc_hooks.change) + 1, 0) AS log_rows,
        pg_catalog.pg_notification_queue_usage() AS notify_queue;
 
 -- name: dead_letters
@@ -258,7 +258,7 @@ SELECT p.webhook_id,
        greatest(0, s.last_id - greatest(p.after_id, t.upto_id)) AS backlog,
        CASE WHEN s.last_id > greatest(p.after_id, t.upto_id)
             THEN EXTRACT(epoch FROM pg_catalog.clock_timestamp() - coalesce(n.at, t.at)) ELSE 0 END AS lag_s
-  FROM (SELECT last_value AS last_id FROM cdc_hooks.change_id) AS s
+  FROM (SELECT cdc_hooks.last_id() AS last_id) AS s
  CROSS JOIN unnest(%(webhook_ids)s::integer[], %(ticks)s::bigint[], %(after_ids)s::bigint[]) AS p (webhook_id, tick, after_id)
   JOIN cdc_hooks.tick t ON t.id = p.tick
   LEFT JOIN LATERAL (SELECT at FROM cdc_hooks.tick n WHERE n.id > p.tick ORDER BY n.id LIMIT 1) AS n ON true;

@@ -25,7 +25,7 @@ SELECT id, at FROM cdc_hooks.tick WHERE upto_id < %(change_id)s ORDER BY id DESC
 -- name: epochs
 -- Each with its first and its last id, as far as they have been given out.
 SELECT e.epoch, e.first_id,
-       lead(e.first_id - 1, 1, (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.change_id)) OVER (ORDER BY e.epoch)
+       lead(e.first_id - 1, 1, cdc_hooks.last_id()) OVER (ORDER BY e.epoch)
   FROM cdc_hooks.epoch e ORDER BY e.epoch;
 
 -- name: tick_after

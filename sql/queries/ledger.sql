@@ -200,7 +200,7 @@ SELECT made FROM cdc_hooks.tidy_ledger((SELECT generation FROM cdc_hooks.leader)
                                        %(max_bytes)s::bigint);
 
 -- name: newest_number
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM cdc_hooks.delivery_number;
+SELECT coalesce(pg_catalog.pg_sequence_last_value('cdc_hooks.delivery_number'::pg_catalog.regclass), 0);
 
 -- name: be_patient
 -- For a transaction that waits for a receiver's answer.

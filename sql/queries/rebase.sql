@@ -13,9 +13,8 @@ UPDATE cdc_hooks.leader SET generation = generation + 1, holder = 'rebase', sinc
 -- name: record_gaps
 -- What lies between each webhook's place and the end of the log that came with the dump.
 INSERT INTO cdc_hooks.gap (webhook_id, after_id, upto_id, reason)
-SELECT p.webhook_id, greatest(p.after_id, t.upto_id), s.last_value, 'rebase: the log of another cluster was discarded'
+SELECT p.webhook_id, greatest(p.after_id, t.upto_id), cdc_hooks.last_id(), 'rebase: the log of another cluster was discarded'
   FROM cdc_hooks.place p
- CROSS JOIN cdc_hooks.change_id s
   JOIN cdc_hooks.tick t ON t.id = p.lo_tick
  WHERE p.state <> 'retired';
 
@@ -28,7 +27,7 @@ DELETE FROM cdc_hooks.tick WHERE id > 0;
 
 -- name: first_tick
 INSERT INTO cdc_hooks.tick (next_xid, after_id, upto_id, snapshot)
-SELECT pg_catalog.pg_current_xact_id(), s.last_value, s.last_value, pg_catalog.pg_current_snapshot() FROM cdc_hooks.change_id s;
+SELECT pg_catalog.pg_current_xact_id(), cdc_hooks.last_id(), cdc_hooks.last_id(), pg_catalog.pg_current_snapshot();
 
 -- name: restart_progress
 INSERT INTO cdc_hooks.progress (webhook_id, lo_tick, hi_tick, after_id)

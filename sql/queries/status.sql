@@ -27,8 +27,7 @@ SELECT w.name, CASE WHEN w.paused_at IS NOT NULL AND w.state <> 'retired' THEN '
        (SELECT count(*) FROM cdc_hooks.gap g WHERE g.webhook_id = w.id) AS gaps,
        w.paused_at, w.paused_why, retrying.next_attempt_at, retrying.attempts, retrying.last_error AS failing_for
   FROM cdc_hooks.webhook w
- CROSS JOIN (SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS last_id, cdc_hooks.has_news() AS news
-               FROM cdc_hooks.change_id) AS s
+ CROSS JOIN (SELECT cdc_hooks.last_id() AS last_id, cdc_hooks.has_news() AS news) AS s
   LEFT JOIN LATERAL (
         SELECT greatest(p.after_id, t.upto_id) AS id, t.at,
                (SELECT n.at FROM cdc_hooks.tick n WHERE n.id > p.lo_tick ORDER BY n.id LIMIT 1) AS next_at

@@ -124,6 +124,31 @@ def test_a_long_transaction_delays_only_itself_and_arrives_once(log_dsn: str) ->
     run(main)
 
 
+def test_ids_are_never_seen_before_they_are_given_out(log_dsn: str) -> None:
+    """A tick that took one for given out would exclude the change that gets it. Two writers take ids by the million."""
+    busy = [0, 0]
+
+    def write(number: int) -> None:
+        with psycopg.connect(log_dsn, autocommit=True) as connection:
+            while min(busy) < 20:
+                connection.execute("SELECT count(nextval('cdc_hooks.change_id')) FROM generate_series(1, 50000)")
+                busy[number] += 1
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for writer in writers:
+        writer.start()
+    with psycopg.connect(log_dsn, autocommit=True) as reader:
+        query = """
+            SELECT count(*) FILTER (WHERE id < previous) FROM (
+                SELECT id, lag(id) OVER (ORDER BY n) AS previous FROM (
+                    SELECT n, cdc_hooks.last_id() AS id FROM generate_series(1, 20000) AS n) AS seen) AS seen
+        """
+        while any(writer.is_alive() for writer in writers):
+            assert reader.execute(query).fetchone() == (0,)
+    for writer in writers:
+        writer.join()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_every_committed_change_is_in_exactly_one_window(log_dsn: str, seed: int) -> None:
     """Writers at random, some slow, some rolling back, while ticks are made; then all windows are read, twice."""
