@@ -291,7 +291,8 @@ class Courier:
             asked = asked_s(self._judge.policy, outcome, time.time()) if outcome.status in {429, 503} else 0.0
             # Whatever is given up on is no suspect any more.
             suspect = parcel.root if fault is Fault.UNCLEAR and not isinstance(decision, GiveUp | Drop) else None
-            too_many, refused = outcome.status == 429, fault in {Fault.CONTENT, Fault.SIZE}
+            too_many = outcome.status == 429
+            refused = fault in {Fault.CONTENT, Fault.SIZE} or (isinstance(decision, GiveUp) and decision.rejected)
             self._gate.failed(suspect, probe=probing, asked_s=asked, too_many=too_many, refused=refused)
         if complaint:
             self._telling.not_understood(parcel, complaint)

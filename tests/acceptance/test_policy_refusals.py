@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.harness import Site, eventually, leading
 from tests.acceptance.inbox import receiving
-from tests.acceptance.orders import ids_of, insert, letters, prepare
+from tests.acceptance.orders import accepted, ids_of, insert, letters, prepare, refusing
 from tests.receivers import Behaviour, Received, Stream, answer
 
 REJECTED = "SELECT count(*) FROM cdc_hooks.delivery WHERE state = 'rejected'"
@@ -46,6 +46,19 @@ def test_an_endpoint_that_takes_others_is_not_sick_however_many_it_refuses(shop,
                 lambda: daemon.metric("cdc_hooks_webhook_state", webhook="w", state="active") == 1,
                 what="a well webhook",
             )
+
+
+def test_a_change_that_is_set_aside_while_others_get_through_holds_nobody_back(shop):
+    """Its own failures are many, and in a row; but the last one shows that it is to blame itself."""
+    with receiving(refusing({7}, 500)) as inbox:
+        breaker = {"failures": 3, "pause": "1h", "longest_pause": "1h"}
+        retry = {"schedule": ["20ms"] * 9, "jitter": 0}
+        prepare(shop, inbox.url, breaker=breaker, retry=retry)
+        with leading(shop):
+            insert(shop, 6, 7)
+            eventually(lambda: letters(shop) == [("rejected", 1, 500)], what="the letter alone")
+            insert(shop, 8, 9)
+            inbox.wait(lambda: accepted(inbox, {7}) == [6, 8, 9])
 
 
 def test_of_an_endpoint_that_begins_to_refuse_all_not_all_is_set_aside(shop):
