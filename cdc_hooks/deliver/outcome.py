@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
     retry_after: str | None = None
     location: str | None = None
     duration_s: float = 0.0
-    """From the call to the answer's headers or the failure."""
+    """From the call to the answer's headers or the failure, in whole microseconds."""
 
     @property
     def ok(self) -> bool:

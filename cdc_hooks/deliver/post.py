@@ -98,9 +98,9 @@ class Sender:
             connection = await self._request(message.body, headers)
         except Exception as error:  # noqa: BLE001 - "whatever": a bug in the client must not stop a webhook, either
             failure, detail = translate(error, self._total_timeout_s)
-            return Outcome(error=failure, detail=detail, duration_s=time.perf_counter() - started)
+            return Outcome(error=failure, detail=detail, duration_s=_since(started))
         # The headers are here: from now on nothing changes what the attempt has come to.
-        duration = time.perf_counter() - started
+        duration = _since(started)
         answer = connection.answer
         try:
             if not answer.ended:
@@ -244,6 +244,11 @@ def _lines(headers: Mapping[str, str]) -> bytes:
 def _header(name: str, value: str) -> tuple[str, str]:
     """As it is kept. Most redirects go to the URL that was called, but for a slash or a scheme, with its query."""
     return name, show_url(value) if name == "location" else value
+
+
+def _since(started: float) -> float:
+    """Seconds, in whole microseconds: so it is the same number wherever it is recorded, in binary or as text."""
+    return round(time.perf_counter() - started, 6)
 
 
 def _outcome(answer: Answer, duration_s: float, echo: Echo) -> Outcome:
