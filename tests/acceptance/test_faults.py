@@ -46,11 +46,11 @@ def states(daemon: Daemon) -> dict[str, str]:
 
 
 def first_deliveries(site: Site) -> dict[str, str]:
-    """The state of each webhook's first delivery, as ``deliveries list`` shows it."""
+    """The state of each webhook's first delivery, as ``deliveries list`` shows it; of what was split, of a part."""
     return dict(
         site.execute(
             "SELECT DISTINCT ON (w.name) w.name, d.state FROM cdc_hooks.every_delivery d"
-            " JOIN cdc_hooks.webhook w ON w.id = d.webhook_id ORDER BY w.name, d.number"
+            " JOIN cdc_hooks.webhook w ON w.id = d.webhook_id WHERE d.state <> 'split' ORDER BY w.name, d.number"
         )
     )
 
